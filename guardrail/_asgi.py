@@ -1,0 +1,65 @@
+"""
+What guardrail needs of ASGI: the types, one header read, one small answer sent.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = [
+    "ASGIApp",
+    "Headers",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "header_values",
+    "is_preflight",
+    "send_response",
+]
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+WEBSOCKET_DENIAL: Final = "websocket.http.response"  # ASGI's WebSocket Denial Response extension
+_PREFLIGHT_FIELDS: Final = (b"origin", b"access-control-request-method")
+POLICY_VIOLATION: Final = 1008  # RFC 6455 §7.4.1
+
+
+def header_values(scope: Scope, name: bytes) -> list[bytes]:
+    """
+    Every value of one request header, in order of arrival; *name* in lower case.
+
+    Field names are compared without regard to case: the ASGI specification asks servers for lower case,
+    and a server that does not oblige must not hide a second field from us.
+    """
+    return [value for field, value in scope.get("headers", ()) if field.lower() == name]
+
+
+def is_preflight(scope: Scope) -> bool:
+    """
+    Whether it is a CORS preflight, as the Fetch standard defines one.
+    """
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "OPTIONS"
+        and all(header_values(scope, field) for field in _PREFLIGHT_FIELDS)
+    )
+
+
+async def send_response(scope: Scope, send: Send, *, status: int, headers: Headers, body: bytes) -> None:
+    """
+    Answer an HTTP request, or refuse a WebSocket handshake, with a whole small response.
+
+    A handshake is refused with a real HTTP response where the server can send one, else by closing before
+    accept, which servers turn into 403. HEAD gets the headers that GET would get, and no body.
+    """
+    if scope["type"] == "http":
+        prefix, body = "http.response", b"" if scope["method"] == "HEAD" else body
+    elif WEBSOCKET_DENIAL in (scope.get("extensions") or {}):
+        prefix = WEBSOCKET_DENIAL
+    else:
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+        return
+    await send({"type": f"{prefix}.start", "status": status, "headers": list(headers)})
+    await send({"type": f"{prefix}.body", "body": body, "more_body": False})

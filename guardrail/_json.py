@@ -1,0 +1,77 @@
+"""
+Strict JSON: one object, from bytes, with nothing left to taste.
+
+UTF-8 without a BOM, no duplicate members at any depth, finite numbers, bounded nesting. Python's decoder is
+lenient in each of these, and two parsers that differ are an attack (RFC 8725 §2.4).
+"""
+
+import itertools
+import json
+import math
+import re
+from typing import Any, Final, NoReturn
+
+MAX_DEPTH: Final = 32  # nested arrays and objects; provider tokens have 2 to 4
+MAX_CONTAINERS: Final = 512  # arrays and objects in all; each object costs a Python call
+
+JSONObject = dict[str, Any]
+
+# A string, closed or not: what never closes costs one pass, not one per quote in it.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse_json_object(raw: bytes) -> JSONObject:
+    """
+    Parse one strict JSON object (RFC 8259; RFC 7515 §4, RFC 7517 §4 and RFC 7519 §4 on duplicate names).
+
+    Raises:
+        ValueError: Not UTF-8, not JSON, not an object, a duplicate member at any depth, a number that is not
+            finite, an unpaired surrogate, nested deeper than `MAX_DEPTH`, or more than `MAX_CONTAINERS`.
+    """
+    _refuse_deep_nesting(raw)
+    # Decoded by us: json.loads would guess UTF-16 and UTF-32 from bytes (RFC 8725 §3.7 wants UTF-8).
+    value: JSONObject = _DECODER.decode(raw.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for every input
+    if _SURROGATE.search(raw):
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # an unpaired half does not encode
+    return value
+
+
+def _refuse_deep_nesting(raw: bytes) -> None:
+    """
+    Bound number and depth before the recursive parser sees them; exactly only where they could be high.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKET)
+    if brackets.count(b"[") + brackets.count(b"{") > MAX_CONTAINERS:
+        raise ValueError("too many arrays and objects")
+    depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
+    if max(depths, default=0) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+
+
+def _refuse_duplicates(members: list[tuple[str, Any]]) -> JSONObject:
+    parsed = dict(members)
+    if len(parsed) != len(members):
+        raise ValueError("duplicate member")
+    return parsed
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def _refuse_constant(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_refuse_duplicates, parse_float=_finite, parse_constant=_refuse_constant
+)
