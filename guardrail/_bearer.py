@@ -1,0 +1,64 @@
+"""
+The `Authorization` header field → the token's bytes (RFC 6750 §2.1), or the refusal.
+"""
+
+import re
+from typing import Final
+
+from ._asgi import Scope, header_values
+from .errors import MalformedRequestError, MissingTokenError
+
+MAX_HEADER_BYTES: Final = 16_384  # larger than any access token in use; bounds the work on hostile input
+
+# RFC 9110 §5.6.2: token, the grammar of an auth-scheme. RFC 9110 §11.2: token68.
+_SCHEME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN68: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+# A parameter called access_token, each of its letters as it is or escaped: one pass over any query.
+_QUERY_TOKEN: Final = re.compile(
+    rb"(?:^|[&;])"
+    + b"".join(rb"(?:%c|%%(?i:%02x))" % (byte, byte) for byte in b"access_token")
+    + rb"(?:[=&;]|$)"
+)
+
+
+def extract_token(scope: Scope) -> bytes:
+    """
+    Take the bearer token out of a request's one `Authorization` field.
+
+    Does not look anywhere else: not into the query, a cookie, a body or another header.
+
+    Raises:
+        MissingTokenError: No credentials, or those of another scheme.
+        MalformedRequestError: The field is repeated, too large or malformed, or a second token stands in
+            the query (RFC 6750 §2: more than one method).
+    """
+    values = header_values(scope, b"authorization")
+    # RFC 9110 §5.3, §11.6.2: a single-valued field; choosing one of two would let a proxy check the other.
+    if len(values) > 1:
+        raise MalformedRequestError("more than one Authorization field", code="authorization_repeated")
+    token = _credentials(values[0]) if values else b""
+    if not token:
+        raise MissingTokenError("no bearer token in the request")
+    if _QUERY_TOKEN.search(scope.get("query_string", b"")):
+        raise MalformedRequestError("a second token in the query", code="token_in_query")
+    return token
+
+
+def _credentials(value: bytes) -> bytes:
+    """
+    The token of a Bearer field value; empty for an empty value and for another scheme.
+    """
+    if len(value) > MAX_HEADER_BYTES:
+        raise MalformedRequestError("the Authorization field is too large", code="token_too_large")
+    scheme, _, rest = value.partition(b" ")
+    if not value:
+        return b""
+    if not _SCHEME.fullmatch(scheme):
+        raise MalformedRequestError("the Authorization field does not begin with a scheme")
+    if scheme.lower() != b"bearer":
+        return b""
+    # RFC 6750 §2.1: `"Bearer" 1*SP b64token`. A tab or any other separator is not in the grammar.
+    token = rest.lstrip(b" ")
+    if not _TOKEN68.fullmatch(token):
+        raise MalformedRequestError("the bearer credentials are not one token")
+    return token
