@@ -1,0 +1,223 @@
+"""
+What users write in a setting, checked when they write it, with the right form in the message.
+"""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from ._shapes import is_iterable, is_object, is_strings
+from .errors import PolicyError
+from .events import Listener
+
+# RFC 6749 §3.3 scope-token and RFC 6750 §3: what may stand in a challenge without escaping.
+MAX_SECONDS: Final = 1e12  # beyond it lie integers that fit no float
+SCOPE_CHARACTERS: Final = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
+_URL: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 §2, and nothing of a template
+QUOTABLE: Final = SCOPE_CHARACTERS | {" "}
+SCOPES_EXAMPLE: Final = '["orders:read"]'
+
+
+def require_async_client(client: object) -> None:
+    """
+    Refuse what fetches in another way than `httpx.AsyncClient`, such as an `httpx.Client`.
+
+    Raises:
+        PolicyError: It has no ``stream``, or no ``aclose``.
+    """
+    has_interface = hasattr(client, "stream") and hasattr(client, "aclose") and not isinstance(client, type)
+    if client is not None and not has_interface:
+        raise PolicyError(
+            f"http_client must be an httpx.AsyncClient or have its interface; got {type(client)}"
+        )
+
+
+def require_callables(**values: object) -> None:
+    """
+    Refuse settings that are called later and cannot be.
+
+    Raises:
+        PolicyError: The first one that is not callable.
+    """
+    for name, value in values.items():
+        if not callable(value):
+            raise PolicyError(f"{name} must be callable; got {value!r}")
+
+
+def listeners(values: object) -> tuple[Listener, ...]:
+    """
+    Several event listeners as a tuple.
+
+    Raises:
+        PolicyError: Not several, or one that is not callable.
+    """
+    if not is_iterable(values):
+        raise PolicyError(f"on_event must be several callables, such as [log_refusal]; got {values!r}")
+    found = tuple(values)
+    for value in found:
+        require_callables(on_event=value)
+    return cast("tuple[Listener, ...]", found)
+
+
+def entries(value: object) -> int:
+    """
+    A number of entries.
+
+    Raises:
+        PolicyError: Not a whole number of zero or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PolicyError(f"token_cache_size must be a whole number, zero or more; got {value!r}")
+    return value
+
+
+def require_fetchable(url: object, *, name: str, insecure_allow_http: bool) -> None:
+    """
+    Refuse a URL that we would not fetch keys from.
+
+    Raises:
+        PolicyError: Not an absolute ``https`` URL without user information, or a plain ``http`` one whose
+            host is not loopback.
+    """
+    example = f'{name} must be an https URL such as "https://login.example.com"'
+    if not isinstance(url, str) or not _URL.fullmatch(url):
+        raise PolicyError(f"{example}; got {url!r}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        raise PolicyError(f"{example}; got {url!r}") from exc
+    if parts.scheme not in {"https", "http"} or not host or set(parts.netloc) & {"@", "*"}:
+        raise PolicyError(f"{example}; got {url!r}")
+    if parts.scheme == "http" and not insecure_allow_http and not is_loopback(host):
+        exceptions = "plain http is for loopback hosts, or with insecure_allow_http=True"
+        raise PolicyError(f"{example}; {exceptions}; got {url!r}")
+
+
+def is_loopback(host: str) -> bool:
+    """
+    Whether *host* names this machine: ``localhost``, 127.0.0.0/8 or ::1.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def names(values: object, *, what: str, example: str) -> tuple[str, ...]:
+    """
+    An iterable of non-empty strings as a tuple, in order and without repetition.
+
+    Raises:
+        PolicyError: A bare string, whose characters Python would silently iterate, or something else.
+    """
+    if not is_iterable(values):
+        raise PolicyError(f"{what} must be several strings, such as {example}, not {values!r}")
+    found = tuple(values)
+    if not is_strings(found) or "" in found:
+        raise PolicyError(f"{what} must hold non-empty strings, such as {example}; got {found!r}")
+    return tuple(dict.fromkeys(found))
+
+
+def audiences(value: object) -> frozenset[str]:
+    """
+    One audience or several, as a set.
+
+    Raises:
+        PolicyError: None, an empty one, or something that is not a string.
+    """
+    example = 'audience must be this API\'s identifier, such as "https://api.example.com/orders", or several'
+    several = tuple(value) if is_iterable(value) else (value,)
+    if not is_strings(several) or not several or not all(one and one == one.strip() for one in several):
+        raise PolicyError(f"{example}; got {value!r}")
+    if any("://" in one and "#" in one for one in several):  # RFC 8707 §2
+        raise PolicyError(f"{example}; a URI has no fragment here; got {value!r}")
+    return frozenset(several)
+
+
+def vocabulary(value: object) -> dict[str, str]:
+    """
+    Scope names, or a mapping of names to descriptions, as a mapping; a description may be empty.
+
+    Raises:
+        PolicyError: Not several scope names.
+    """
+    found = names(value, what="scopes", example=SCOPES_EXAMPLE)
+    for scope in found:
+        require_scope_token(scope)
+    described: Mapping[str, object] = value if is_object(value) else {}
+    return {scope: str(described.get(scope, "")) for scope in found}
+
+
+def require_scope_token(scope: str) -> None:
+    """
+    Refuse what is not one scope name (RFC 6749 §3.3): it could neither be granted nor stand in a challenge.
+
+    Raises:
+        PolicyError: It has a space, a quote, a backslash, or is not visible ASCII.
+    """
+    if not SCOPE_CHARACTERS.issuperset(scope):
+        raise PolicyError(
+            f"{scope!r} is not one scope: no spaces, quotes or backslashes (RFC 6749 §3.3); "
+            'write requires("orders:read", "orders:write")'
+        )
+
+
+def require_known(scope: str, known: Mapping[str, str], *, package: str) -> None:
+    """
+    Refuse a scope outside a vocabulary, with the nearest one in it; an empty vocabulary has them all.
+
+    Raises:
+        PolicyError: It is not in it.
+    """
+    if not known or scope in known:
+        return
+    close = difflib.get_close_matches(scope, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    raise PolicyError(f"{scope!r} is not a scope of service package {package!r}; {hint}")
+
+
+def quotable(values: tuple[str, ...]) -> tuple[str, ...]:
+    """
+    *values*, each fit to stand in a space-separated challenge parameter.
+
+    Raises:
+        PolicyError: One is not.
+    """
+    for value in values:
+        require_scope_token(value)
+    return values
+
+
+def seconds(value: object) -> float | None:
+    """
+    A duration in seconds, or None.
+
+    Raises:
+        PolicyError: Not a finite number of zero or more.
+    """
+    if value is None:
+        return None
+    is_flag = isinstance(value, bool)  # an int in Python, and a mistake here; NaN compares false with all
+    if is_flag or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        raise PolicyError(f"max_age must be a number of seconds, zero or more; got {value!r}")
+    return float(value)
+
+
+def reachable(scope: str, direct: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """
+    Everything that *scope* implies, over any number of steps; circles end.
+    """
+    found: set[str] = set()
+    ahead = list(direct.get(scope, ()))
+    while ahead:
+        one = ahead.pop()
+        if one not in found:
+            found.add(one)
+            ahead.extend(direct.get(one, ()))
+    return found
