@@ -1,0 +1,101 @@
+"""
+``prefixes=``: declarations by path prefix, for what cannot be decorated.
+
+The one place where guardrail reads a path itself; so it reads only paths that every parser reads alike.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ._declaration import Declaration
+from ._policy import Requirement, public
+from ._shapes import is_object
+from .errors import PolicyError
+
+__all__ = ["PrefixTable", "Resolved", "compile_prefixes"]
+
+# What a second parser behind us could read as another path than the one we compared: dot segments, empty
+# segments, backslashes, control characters, and escapes that survived one decoding.
+_AMBIGUOUS: Final = re.compile(r"/\.{0,2}/|/\.{1,2}(?:$|;)|\\|[\x00-\x1f\x7f]|%2[ef]|%5c", re.IGNORECASE)
+_ESCAPED_SLASH: Final = re.compile(rb"%2f|%5c", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """
+    The endpoint that will run.
+
+    Attributes:
+        declaration: What it declared.
+        route: Its path template, for events.
+        endpoints: What ``scope["endpoint"]`` may be when it answers: itself, and the mounts it is under.
+        is_mount: Whether it is a mounted application that may put endpoints of its own there.
+        root_path: For such an application: the scope's root path behind the mount.
+    """
+
+    declaration: Declaration
+    route: str
+    endpoints: tuple[object, ...] = ()
+    is_mount: bool = False
+    root_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTable:
+    """
+    Declarations by path prefix, on segment boundaries; the longest one wins.
+    """
+
+    declarations: Mapping[str, Declaration]
+
+    def find(self, path: str, raw_path: bytes = b"") -> Resolved | None:
+        """
+        The declaration for a request path; None also for a path that two parsers could read differently.
+
+        An application that routes by the undecoded path sees one segment where an escaped slash is.
+        """
+        if _AMBIGUOUS.search(path) or _ESCAPED_SLASH.search(raw_path):
+            return None
+        prefix = self.covering(path)
+        return None if prefix is None else Resolved(self.declarations[prefix], prefix)
+
+    def covering(self, path: str) -> str | None:
+        """
+        The longest prefix that *path*, or a path template, is under.
+        """
+        return max((one for one in self.declarations if is_under(path, one)), key=len, default=None)
+
+
+def is_under(path: str, prefix: str) -> bool:
+    """
+    Whether *path* is *prefix* or below it, on segment boundaries.
+    """
+    return path == prefix or path.startswith(f"{prefix.rstrip('/')}/")
+
+
+def compile_prefixes(prefixes: object) -> PrefixTable:
+    """
+    Check ``prefixes=`` and make it a table.
+
+    Raises:
+        PolicyError: A prefix that is no plain path, or a value that is neither a requirement nor `public`.
+    """
+    if prefixes is not None and not is_object(prefixes):
+        raise PolicyError('prefixes must map paths, such as {"/mcp": orders.requires("orders:read")}')
+    declarations: dict[str, Declaration] = {}
+    for prefix, value in (prefixes or {}).items():
+        plain = isinstance(prefix, str) and prefix.startswith("/") and "{" not in prefix
+        if not plain or (prefix != "/" and prefix.endswith("/")) or "//" in prefix or "/." in prefix:
+            raise PolicyError(
+                f'a prefix is a plain path without a trailing slash, such as "/mcp"; got {prefix!r}'
+            )
+        if value is not public and not isinstance(value, Requirement):
+            raise PolicyError(
+                f'prefixes: {prefix} needs a requirement, such as orders.requires("orders:read"), or public'
+            )
+        declarations[prefix] = Declaration(
+            value if isinstance(value, Requirement) else None, f"prefix {prefix}"
+        )
+    return PrefixTable(declarations)
