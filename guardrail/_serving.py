@@ -1,0 +1,171 @@
+"""
+Serving behind a decision: the operator on the request, the decision in force, the answer held to it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import MutableMapping
+from typing import Final
+
+from ._asgi import POLICY_VIOLATION, WEBSOCKET_DENIAL, ASGIApp, Message, Receive, Scope, Send
+from ._decision import Decision, decision_in_force
+from ._operator import Operator
+from ._prefixes import Resolved, is_under
+from ._route_table import Known
+from .errors import MiddlewareMissingError
+
+__all__ = ["checked_forward", "checked_send", "run_decided", "run_until_expiry"]
+
+_RESPONSE_STARTS: Final = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+
+
+async def run_decided(app: ASGIApp, decision: Decision, scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Run *app* with *decision* in force and its operator on the request, over whatever stood there before.
+    """
+    scope["user"] = scope["auth"] = decision.operator
+    _set_state(scope, decision.operator)
+    token = decision_in_force.set(decision)
+    try:
+        await app(scope, receive, send)
+    finally:
+        decision_in_force.reset(token)
+
+
+def _set_state(scope: Scope, operator: Operator) -> None:
+    """
+    Put the operator on ``request.state``; in place, so that middleware in front sees what handlers add there.
+
+    ASGI has servers give each request a copy of their own. A state that has an operator already is one that
+    somebody else wrote, or that a server shares between requests after all: then this request gets its own.
+    """
+    state: object = scope.get("state")
+    if not isinstance(state, MutableMapping) or "operator" in state:
+        scope["state"] = {**state} if isinstance(state, MutableMapping) else {}
+    scope["state"]["operator"] = operator
+
+
+def checked_send(send: Send, scope: Scope, found: Resolved, decision: Decision, known: Known) -> Send:
+    """
+    A *send* that lets no response begin but that of the endpoint decided on.
+
+    There are four cases: its tripwire let the request in; the router says it dispatched to it, or to a mount
+    it is under; it is a mounted application that dispatched further inside of itself; or nothing was
+    dispatched yet, and what stands between answers an error.
+    """
+
+    async def checked(message: Message) -> None:
+        is_start = message["type"] in _RESPONSE_STARTS
+        if (
+            is_start
+            and not decision.is_entered
+            and not _is_right(scope, message.get("status", 0), found, known)
+        ):
+            raise MiddlewareMissingError(
+                f"{found.declaration.where} was decided on, and another endpoint answered: "
+                "is GuardrailMiddleware innermost?"
+            )
+        await send(message)
+
+    return checked
+
+
+def _is_right(scope: Scope, status: int, found: Resolved, known: Known) -> bool:
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return status >= 400
+    if any(endpoint is one for one in found.endpoints):
+        return True
+    root_path: str = scope.get("root_path", "")
+    if not found.is_mount or id(endpoint) in known.endpoints or not is_under(root_path, found.root_path):
+        return False
+    # Behind a host, or a mount at the root, the root path may still be that of a mount beside it.
+    return not any(is_under(root_path.removeprefix(found.root_path), mount) for mount in known.mounts)
+
+
+def checked_forward(send: Send, scope: Scope, known: Known, *, least: int) -> Send:
+    """
+    A *send* for what no endpoint may answer: a redirect, a CORS layer's answer or a 405 begins, else nothing.
+
+    Args:
+        least: The least status that may be.
+    """
+
+    async def checked(message: Message) -> None:
+        status = message.get("status", least)
+        is_an_endpoints = id(scope.get("endpoint")) in known.endpoints and status != 405
+        if message["type"] in _RESPONSE_STARTS and (is_an_endpoints or status < least):
+            raise MiddlewareMissingError(
+                "an endpoint answered what none may: is GuardrailMiddleware innermost?"
+            )
+        await send(message)
+
+    return checked
+
+
+async def run_until_expiry(
+    app: ASGIApp, decision: Decision, scope: Scope, receive: Receive, send: Send, *, seconds: float
+) -> None:
+    """
+    Run a WebSocket application as `run_decided` does, and close its connection after *seconds*.
+
+    The application then sees the disconnect that it would see from a client that left.
+    """
+    socket = _ExpiringWebSocket(receive, send, seconds)
+    timer = asyncio.create_task(socket.close_at_deadline())
+    try:
+        await run_decided(app, decision, scope, socket.receive, socket.send)
+    finally:
+        timer.cancel()
+
+
+class _ExpiringWebSocket:
+    """
+    The two ends of a connection that closes at a deadline, whichever end the application is waiting at.
+    """
+
+    def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._is_closed = False
+        self._is_denied = False
+
+    async def close_at_deadline(self) -> None:
+        await asyncio.sleep(self._deadline - asyncio.get_running_loop().time())
+        await self._close()
+
+    async def receive(self) -> Message:
+        # A client that never pauses would never let the timeout speak: the clock is read each time.
+        if asyncio.get_running_loop().time() >= self._deadline:
+            return await self._expire()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            return await self._expire()
+        self._is_closed = self._is_closed or message["type"] == "websocket.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        if asyncio.get_running_loop().time() >= self._deadline:
+            await self._close()
+        if self._is_closed:
+            raise OSError("the connection was closed when its token expired")  # ASGI: send after a disconnect
+        self._is_closed = message["type"] == "websocket.close"
+        # A refused handshake ends by itself; closing in the middle of its answer would break it.
+        self._is_denied = self._is_denied or message["type"].startswith(WEBSOCKET_DENIAL)
+        await self._send(message)
+
+    async def _expire(self) -> Message:
+        await self._close()
+        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
+
+    async def _close(self) -> None:
+        if not self._is_closed and not self._is_denied:
+            self._is_closed = True
+            close = {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "token expired"}
+            with contextlib.suppress(OSError):  # the client left just now
+                await self._send(close)

@@ -1,0 +1,84 @@
+"""
+The public surface is what HOUSE and README say, and no more.
+"""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import guardrail
+
+PACKAGE = Path(guardrail.__file__).parent
+PUBLIC_MODULES = [
+    f"guardrail{name}" for name in ("", ".errors", ".events", ".fastapi", ".issuer", ".testing", ".cli")
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_all_is_sorted_and_true(name: str) -> None:
+    """
+    ``__all__`` is sorted as ruff sorts it, and every name in it exists.
+    """
+    module = importlib.import_module(name)
+
+    constants = [one for one in module.__all__ if one.isupper()]
+    others = [one for one in module.__all__ if not one.isupper()]
+
+    assert module.__all__ == [*constants, *sorted(others, key=lambda one: (not one[:1].isupper(), one))]
+    assert all(getattr(module, one) is not None for one in module.__all__)
+
+
+@pytest.mark.parametrize("name", ["guardrail.errors", "guardrail.events"])
+def test_all_is_complete(name: str) -> None:
+    """
+    Every class and function these modules define for users is in ``__all__``; two are for our own wiring.
+    """
+    module = importlib.import_module(name)
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+
+    assert {one for one in defined if not one.startswith("_")} - {"dispatcher", "printable"} <= set(
+        module.__all__
+    )
+
+
+def test_the_contract_is_there() -> None:
+    """
+    The names that README, examples and users rely on.
+    """
+    names = {"ServicePackage", "Issuer", "public", "GuardrailMiddleware", "Operator", "current_operator"}
+
+    assert names | {"errors", "events"} <= set(guardrail.__all__)
+    assert guardrail.__dir__() == sorted(guardrail.__all__)
+
+
+def test_unknown_names_are_refused() -> None:
+    """
+    The lazy attribute access raises for anything but the middleware.
+    """
+    with pytest.raises(AttributeError, match="has no attribute 'Guardrails'"):
+        _ = guardrail.Guardrails
+
+
+def test_importing_guardrail_loads_neither_network_nor_cryptography() -> None:
+    """
+    ``import guardrail`` is for declarations; httpx, cryptography and FastAPI load with what needs them.
+    """
+    heavy = ("httpx", "cryptography", "jwt", "fastapi")
+    script = f"import sys, guardrail; print([name for name in {heavy} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_the_package_is_typed() -> None:
+    """
+    ``py.typed`` tells type checkers to read the annotations (PEP 561).
+    """
+    assert (PACKAGE / "py.typed").exists()
