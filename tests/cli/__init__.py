@@ -1,0 +1,3 @@
+"""
+The command line, as a newcomer would use it.
+"""
