@@ -1,0 +1,169 @@
+/**
+ * A certified OpenID provider for the interop tests: one process, one loopback port.
+ *
+ * The resource indicator of a token request chooses the kind of access token: its last path segment
+ * is a name in ACCESS_TOKENS. Says where it listens in one line of JSON on standard output, writes
+ * everything else to standard error, and exits when its standard input closes.
+ *
+ *   POST /__rotate           new keys, signing from now on; the former ones stay published (two generations)
+ *   POST /__rotate?drop=1    the same, but the former ones are withdrawn
+ *   GET  /__requests         how often each other path was asked for: {"/jwks": 3, ...}
+ */
+
+import { Console } from 'node:console';
+import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
+
+// Standard output carries one line; oidc-provider prints its development warnings through the console.
+globalThis.console = new Console(process.stderr);
+const { Provider, errors } = await import('oidc-provider');
+
+const RESOURCE_BASE = 'https://api.example.com/';
+const SCOPE = 'orders:read orders:write';
+const LIFETIME = 600; // seconds
+const KEPT = 2; // former generations of keys that stay published; resource servers bound the size of a set
+const SECRET = randomBytes(64);
+
+const signed = (alg) => () => ({ accessTokenFormat: 'jwt', jwt: { sign: { alg } } });
+
+// Resource name -> what the provider needs to know, given the keys that sign at that moment.
+const ACCESS_TOKENS = {
+  rs256: signed('RS256'),
+  ps256: signed('PS256'),
+  es256: signed('ES256'),
+  es384: signed('ES384'),
+  es512: signed('ES512'),
+  eddsa: signed('EdDSA'), // RFC 8037
+  ed25519: signed('Ed25519'), // RFC 9864
+  elsewhere: signed('RS256'), // a good token that the API is not the audience of
+  opaque: () => ({ accessTokenFormat: 'opaque' }),
+  hs256: () => ({
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'HS256', key: SECRET } },
+  }),
+  // The classic confusion: HMAC keyed with the published RSA key, whose key ID the header names.
+  'hs256-public-key': ({ rsa }) => ({
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'HS256', key: Buffer.from(publicPem(rsa)), kid: rsa.kid } },
+  }),
+  // Signed, then encrypted to a key of the published set.
+  jwe: ({ rsaEncryption }) => ({
+    accessTokenFormat: 'jwt',
+    jwt: {
+      sign: { alg: 'RS256' },
+      encrypt: {
+        alg: 'RSA-OAEP',
+        enc: 'A128CBC-HS256',
+        key: createPublicKey({ key: rsaEncryption, format: 'jwk' }),
+        kid: rsaEncryption.kid,
+      },
+    },
+  }),
+  // Encrypted with a shared key and not signed at all.
+  'jwe-direct': () => ({
+    accessTokenFormat: 'jwt',
+    jwt: { encrypt: { alg: 'dir', enc: 'A128CBC-HS256', key: SECRET.subarray(0, 32) } },
+  }),
+};
+
+const CLIENTS = ['nightly-export', 'warehouse'].map((clientId) => ({
+  client_id: clientId,
+  client_secret: randomBytes(32).toString('base64url'),
+  grant_types: ['client_credentials'],
+  response_types: [],
+  redirect_uris: [],
+  scope: SCOPE,
+  token_endpoint_auth_method: 'client_secret_basic',
+}));
+
+function publicPem(jwk) {
+  return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
+}
+
+function generateKey(type, options, members) {
+  const { privateKey } = generateKeyPairSync(type, options);
+  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), ...members };
+}
+
+/** One generation of keys: those that sign, and those a resource server must leave alone. */
+function generateKeys() {
+  return {
+    rsa: generateKey('rsa', { modulusLength: 2048 }, { use: 'sig' }),
+    p256: generateKey('ec', { namedCurve: 'P-256' }, { use: 'sig' }),
+    p384: generateKey('ec', { namedCurve: 'P-384' }, { use: 'sig' }),
+    p521: generateKey('ec', { namedCurve: 'P-521' }, { use: 'sig' }),
+    ed25519: generateKey('ed25519', {}, { use: 'sig' }),
+    rsaEncryption: generateKey('rsa', { modulusLength: 2048 }, { use: 'enc' }),
+    x25519: generateKey('x25519', {}, { use: 'enc' }),
+    // ML-DSA: a key type younger than most resource servers. Never used, so any octets will do.
+    akp: {
+      kty: 'AKP',
+      alg: 'ML-DSA-44',
+      kid: randomUUID(),
+      use: 'sig',
+      pub: randomBytes(1312).toString('base64url'),
+      priv: randomBytes(32).toString('base64url'),
+    },
+  };
+}
+
+function createProvider(issuer, generations) {
+  return new Provider(issuer, {
+    clients: CLIENTS,
+    scopes: SCOPE.split(' '),
+    jwks: { keys: generations.flatMap((keys) => Object.values(keys)) },
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      encryption: { enabled: true }, // else it will not publish keys with `use: enc`
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo(ctx, resource) {
+          const name = resource.slice(RESOURCE_BASE.length);
+          if (!Object.hasOwn(ACCESS_TOKENS, name)) throw new errors.InvalidTarget();
+          return { audience: resource, scope: SCOPE, ...ACCESS_TOKENS[name](generations[0]) };
+        },
+      },
+    },
+    ttl: { ClientCredentials: LIFETIME },
+  });
+}
+
+const requests = new Map();
+let generations = [generateKeys()];
+let delegate;
+
+function sendJson(response, body) {
+  response.setHeader('Content-Type', 'application/json');
+  response.end(JSON.stringify(body));
+}
+
+const server = createServer((request, response) => {
+  const { pathname, searchParams } = new URL(request.url, 'http://127.0.0.1');
+  if (pathname === '/__requests') {
+    sendJson(response, Object.fromEntries(requests));
+    return;
+  }
+  if (pathname === '/__rotate' && request.method === 'POST') {
+    generations = [generateKeys(), ...(searchParams.has('drop') ? [] : generations.slice(0, KEPT))];
+    delegate = createProvider(issuer(), generations).callback(); // takes its keys at construction only
+    sendJson(response, { generations: generations.length });
+    return;
+  }
+  requests.set(pathname, (requests.get(pathname) ?? 0) + 1);
+  delegate(request, response);
+});
+
+function issuer() {
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+server.listen(0, '127.0.0.1', () => {
+  delegate = createProvider(issuer(), generations).callback();
+  const secrets = CLIENTS.map(({ client_id: id, client_secret: secret }) => [id, secret]);
+  const ready = { issuer: issuer(), resource_base: RESOURCE_BASE, clients: Object.fromEntries(secrets) };
+  process.stdout.write(`${JSON.stringify(ready)}\n`);
+});
+
+// The parent is gone, however it went: leave no orphan.
+process.stdin.resume().on('close', () => process.exit(0));
