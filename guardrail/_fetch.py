@@ -16,6 +16,8 @@ import httpx
 
 MAX_BODY_BYTES: Final = 524_288
 
+_LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+
 
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
@@ -24,7 +26,9 @@ def _tls_context() -> ssl.SSLContext:
 
 def _new_client() -> httpx.AsyncClient:
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    return httpx.AsyncClient(verify=_tls_context(), follow_redirects=False, cookies=no_cookies)
+    # A proxy from the environment is for the network, not for an issuer on this machine.
+    direct: dict[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(_LOOPBACK)
+    return httpx.AsyncClient(verify=_tls_context(), follow_redirects=False, cookies=no_cookies, mounts=direct)
 
 
 @asynccontextmanager

@@ -2,15 +2,13 @@
 An application as people ask about it: is it guarded, and by what?
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 
 from ._middleware import GuardrailMiddleware
-from ._prefixes import compile_prefixes
 from ._route_table import RouteTable
-from ._routing import find_router, survey_routes
+from ._routing import find_router, survey_routes, wrapped_by
 from .errors import MiddlewareMissingError, PolicyError
 
 __all__ = ["survey"]
@@ -24,18 +22,23 @@ def survey(app: object) -> RouteTable:
         MiddlewareMissingError: *app* has no `GuardrailMiddleware`, or not innermost.
         PolicyError: A setting is wrong, a route is declared twice, or *app* is no ASGI application we know.
     """
-    if isinstance(app, GuardrailMiddleware):
-        return survey_routes(find_router(app.app), prefixes=app.prefixes, public_paths=app.public_paths)
-    if not isinstance(app, Starlette):
+    guard = next((one for one in wrapped_by(app) if isinstance(one, GuardrailMiddleware | Starlette)), None)
+    if isinstance(guard, GuardrailMiddleware):
+        return _survey(find_router(guard.app), guard)
+    if guard is None:
         raise PolicyError(f"{app!r} is neither a Starlette or FastAPI application nor a GuardrailMiddleware")
-    settings = _settings(app)
-    public_paths: Iterable[str] = settings.get("public_paths", ())
-    return survey_routes(app, prefixes=compile_prefixes(settings.get("prefixes")), public_paths=public_paths)
+    return _survey(guard, _added_to(guard))
 
 
-def _settings(app: Starlette) -> dict[str, Any]:
+def _survey(app: object, guard: GuardrailMiddleware) -> RouteTable:
+    return survey_routes(app, prefixes=guard.prefixes, public_paths=guard.public_paths)
+
+
+def _added_to(app: Starlette) -> GuardrailMiddleware:
     """
-    What ``add_middleware`` was given. Each call puts its middleware outermost: the innermost was added first.
+    The guard that *app* will make of what ``add_middleware`` was given.
+
+    Each call puts its middleware outermost, so the innermost was added first.
     """
     ours = [_is_ours(middleware.cls) for middleware in app.user_middleware]
     if not any(ours):
@@ -46,7 +49,12 @@ def _settings(app: Starlette) -> dict[str, Any]:
         raise MiddlewareMissingError(
             "GuardrailMiddleware is not innermost: add it before any other middleware"
         )
-    return dict(app.user_middleware[-1].kwargs)
+    added = app.user_middleware[-1]
+    try:
+        guard: Any = added.cls(app, *added.args, **added.kwargs)
+    except TypeError as exc:
+        raise PolicyError(f"GuardrailMiddleware cannot be made as it was added: {exc}") from exc
+    return cast("GuardrailMiddleware", guard)
 
 
 def _is_ours(cls: object) -> bool:

@@ -183,6 +183,26 @@ def test_of_two_middlewares_the_innermost_counts() -> None:
     assert declared(survey(app)) == {"/health": "public"}
 
 
+def test_a_guard_behind_other_middleware_is_found() -> None:
+    """
+    What stands around the guard does not hide it, nor what it leaves open.
+    """
+    table = survey(CORSMiddleware(GuardrailMiddleware(Starlette(routes=[Route("/orders", opaque)]))))
+
+    assert [str(row) for row in table.rows if row.declaration is None] == ["GET /orders -> opaque"]
+
+
+def test_settings_that_would_not_construct_are_refused() -> None:
+    """
+    A setting is as wrong before the application starts as after.
+    """
+    app = Starlette()
+    app.add_middleware(GuardrailMiddleware, nonsense=1)  # type: ignore[call-arg] # it is what is tested
+
+    with pytest.raises(PolicyError, match="nonsense"):
+        survey(app)
+
+
 @pytest.mark.parametrize(
     "app",
     [
@@ -190,7 +210,7 @@ def test_of_two_middlewares_the_innermost_counts() -> None:
         pytest.param(None, id="nothing"),
         pytest.param("orders:app", id="a name"),
         pytest.param(Starlette, id="a class"),
-        pytest.param(CORSMiddleware(GuardrailMiddleware(Starlette())), id="other middleware around it"),
+        pytest.param(CORSMiddleware(opaque), id="other middleware around what is unknown"),
     ],
 )
 def test_what_is_no_guarded_application_is_refused(app: object) -> None:

@@ -381,6 +381,32 @@ async def test_what_no_endpoint_may_answer_none_answers(
     assert sent == ([message] if passes else [])
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("message", "passes"),
+    [
+        pytest.param({**START, "status": 299}, False, id="just no redirect"),
+        pytest.param({**START, "status": 300}, True, id="just a redirect"),
+        pytest.param(ACCEPT, True, id="no status"),
+    ],
+)
+async def test_where_a_redirect_is_due_no_success_is_answered(message: Message, passes: bool) -> None:
+    """
+    Nobody need be named in the scope for a response to be the wrong one.
+    """
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    checked = checked_forward(send, http_scope(), KNOWN, least=300)
+
+    outcome = (await asyncio.gather(checked(message), return_exceptions=True))[0]
+
+    assert isinstance(outcome, MiddlewareMissingError) is not passes
+    assert sent == ([message] if passes else [])
+
+
 # Virtual time: a loop that does not wait, but moves its own clock to whatever it would have waited for
 
 
