@@ -1,0 +1,3 @@
+"""
+Runnable examples, one idea each: `uvicorn examples.orders_api:app` serves one.
+"""
