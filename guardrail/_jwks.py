@@ -1,13 +1,13 @@
 """
 `RemoteKeySet`: an issuer's keys over HTTP, fetched once for any number of callers, kept, and replaced.
 
-Its state is two values. `_Snapshot`: the keys in use, or none yet. `_Attempts`: what recent fetches say of
-the next one. A fetch runs in a task of its own, so that a cancelled caller takes nobody else's keys along.
+Its state is the keys in use, or none yet, and what recent fetches say of the next one. A fetch runs in a
+task of its own, so that a cancelled caller takes nobody else's keys along.
 
     no keys ──fetched──► fresh ──lifetime──► due ──fetched──► fresh
        │ failed                               │ failed
        ▼                                      ▼
-    503 until the pause is over          keys stay in use until max_stale, then 503
+    503 until the pause is over          keys stay in use, nobody waits; after a day, 503
 """
 
 import asyncio

@@ -44,9 +44,6 @@ __all__ = ["GuardrailMiddleware"]
 
 _NO_ENDPOINT: Final = Decision(declaration=None, operator=ANONYMOUS)
 _NOT_FOUND: Final = not_found()
-_RESPONSE_STARTS: Final = frozenset(
-    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
-)
 
 
 class GuardrailMiddleware:
@@ -136,7 +133,7 @@ class GuardrailMiddleware:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._compile(scope)
-        except PolicyError as exc:
+        except Exception as exc:
             # A server takes an exception for "no lifespan support", and serves. It must hear "failed" first.
             await receive()
             await send({"type": "lifespan.startup.failed", "message": str(exc)})

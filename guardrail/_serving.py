@@ -153,7 +153,7 @@ class _ExpiringWebSocket:
         if asyncio.get_running_loop().time() >= self._deadline:
             await self._close()
         if self._is_closed:
-            raise OSError("the connection was closed when its token expired")  # ASGI: send after a disconnect
+            raise OSError("the connection is closed")  # ASGI: what send does after a disconnect
         self._is_closed = message["type"] == "websocket.close"
         # A refused handshake ends by itself; closing in the middle of its answer would break it.
         self._is_denied = self._is_denied or message["type"].startswith(WEBSOCKET_DENIAL)

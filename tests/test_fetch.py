@@ -11,7 +11,7 @@ import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +427,37 @@ async def test_an_own_client_sends_no_cookies() -> None:
 
     assert len(heads) == 2
     assert [b"cookie:" in head for head in heads] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("host", "proxied"),
+    [
+        pytest.param("127.0.0.1", False, id="this machine"),
+        pytest.param("localhost", False, id="this machine, by name"),
+        pytest.param("login.example.com", True, id="elsewhere"),
+    ],
+)
+async def test_a_proxy_from_the_environment_is_for_the_network(
+    host: str, proxied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An own client goes through the proxy it is told to, and to this machine directly.
+    """
+    for name in ("http_proxy", "all_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[bytes] = []
+
+    def respond(head: bytes) -> bytes:
+        asked.append(head)
+        return http_answer(b"{}")
+
+    async with loopback(respond) as proxy, loopback(lambda _: http_answer(b"{}")) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy}")
+        async with client_for_fetching(None) as client:
+            with suppress(httpx.ConnectError):  # not every machine answers at each of its addresses
+                await fetch(client, f"http://{host}:{port}/jwks")
+
+    assert bool(asked) is proxied
 
 
 def self_signed(directory: Path) -> ssl.SSLContext:

@@ -310,7 +310,8 @@ def test_an_endless_chain_of_wrappers_ends() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_middleware_that_hides_what_it_wraps_does_not_hide_the_routes() -> None:
+@pytest.mark.parametrize("in_front", [False, True], ids=["behind", "on_both_sides"])
+async def test_a_middleware_that_hides_what_it_wraps_does_not_hide_the_routes(in_front: bool) -> None:
     """
     Inside Starlette the application itself says what its routes are, whatever stands between.
     """
@@ -323,6 +324,8 @@ async def test_a_middleware_that_hides_what_it_wraps_does_not_hide_the_routes() 
         return hidden
 
     app = guarded(Route("/orders", READ(endpoint(ran, "orders"))), behind=[Middleware(hiding)])
+    if in_front:
+        app.user_middleware.insert(0, Middleware(hiding))
 
     assert (await call(app, "/orders")).status == 401
     assert (await call(app, "/orders", headers=bearer("orders:read"))).status == 200
@@ -1620,6 +1623,30 @@ async def test_a_rewritten_path_gets_no_answer_from_inside_of_a_guarded_mount(
     app = GuardrailMiddleware(Rewriting(router, path="/secret/x", copies=copies), prefixes={"/secret": ADMIN})
 
     answer = await _send_nothing(app, request_scope(path))
+
+    assert answer.messages == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "decided",
+    [
+        pytest.param(lambda ran: Mount("", public(Application(ran, "site"))), id="mount_at_the_root"),
+        pytest.param(lambda ran: Host("testserver", public(Application(ran, "site"))), id="host"),
+    ],
+)
+async def test_a_site_at_the_root_does_not_answer_for_a_guarded_endpoint(
+    decided: Callable[[list[str]], BaseRoute], secret: Callable[[list[str]], BaseRoute]
+) -> None:
+    """
+    A request decided for an application that takes every path, and rewritten to a guarded one, gets nothing.
+    """
+    ran: list[str] = []
+    path = "/secret/" if isinstance(secret(ran), Mount) else "/secret"
+    app = GuardrailMiddleware(Rewriting(Router([secret(ran), decided(ran)]), path=path))
+
+    answer = await _send_nothing(app, request_scope("/anything"))
 
     assert answer.messages == []
 

@@ -334,6 +334,30 @@ async def test_an_opaque_application_may_dispatch_further(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
+    ("root_path", "passes"),
+    [
+        pytest.param("/deeper", True, id="inside of it"),
+        pytest.param("/others", True, id="inside of it, under a name that begins like a mount's"),
+        pytest.param("/other", False, id="inside of a mount beside it"),
+        pytest.param("/other/deeper", False, id="deep inside of a mount beside it"),
+    ],
+)
+async def test_a_mount_at_the_root_does_not_answer_for_those_beside_it(root_path: str, passes: bool) -> None:
+    """
+    Everything is under the root: what another mount dispatched to is still that mount's.
+    """
+    scope = http_scope(endpoint=inside, root_path=root_path)
+
+    try:
+        sent = await send_checked(START, scope, read_orders, is_mount=True, root_path="")
+    except MiddlewareMissingError:
+        sent = []
+
+    assert sent == ([START] if passes else [])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
     "kind", ["http.response.body", "http.response.debug", "websocket.send", "websocket.close"]
 )
 async def test_what_begins_no_response_is_passed_on(kind: str) -> None:
