@@ -115,7 +115,7 @@ def _only_declaration(mark: object) -> Declaration | None:
 def _mark(endpoint: object, declaration: Declaration) -> None:
     try:
         setattr(endpoint, MARK, declaration)
-    except (AttributeError, TypeError) as exc:
+    except (AttributeError, TypeError, ValueError) as exc:
         message = (
             f"{declaration.where} cannot be declared: it takes no attribute; declare a function that calls it"
         )

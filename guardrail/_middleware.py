@@ -160,7 +160,11 @@ class GuardrailMiddleware:
         outer = scope.get("app")
         if isinstance(inner, Starlette | Router) or not isinstance(outer, Starlette):
             return inner
-        return outer if self in wrapped_by(outer.middleware_stack) else inner
+        stack = wrapped_by(outer.middleware_stack)
+        classes: list[object] = [middleware.cls for middleware in outer.user_middleware]
+        # A middleware in front that hides what it wraps leaves only our class to go by.
+        is_hidden = type(self) in classes and not any(isinstance(one, Router) for one in stack)
+        return outer if self in stack or is_hidden else inner
 
     async def _serve_unresolved(self, found: Unresolved, scope: Scope, receive: Receive, send: Send) -> None:
         """
