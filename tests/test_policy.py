@@ -5,6 +5,7 @@ Service packages, the requirements they make, and `public`: what is refused wher
 import asyncio
 import copy
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -659,7 +660,7 @@ def test_public_declares_no_requirement() -> None:
     declaration = declaration_of(healthz)
     assert declaration is not None
     assert declaration.is_public
-    assert (healthz.__name__, healthz.__doc__) == ("healthz", "\n        How it is.\n        ")
+    assert (healthz.__name__, inspect.getdoc(healthz)) == ("healthz", "How it is.")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import fastapi.routing
 import pytest
 from fastapi import APIRouter, FastAPI
 from frameworks import ORDERS, Answer, Application, Headers, bearer, call, endpoint, request_scope
@@ -454,6 +455,10 @@ async def answer_of(app: ASGIApp, built: Built, request: tuple[str, str], header
     return await call(app, request[1], method=request[0], headers=headers)
 
 
+@pytest.mark.skipif(
+    not hasattr(fastapi.routing, "iter_route_contexts"),
+    reason="before 0.137 an included router loses its mounts: the trees are others",
+)
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     specs=st.lists(_trees, min_size=1, max_size=5).map(lambda tree: numbered(tree, itertools.count())),
