@@ -166,16 +166,15 @@ def refuse_other_kinds(claims: ClaimsSet) -> None:
         ClaimError: *nonce*, *at_hash*, *c_hash*, *s_hash*, *events* or *cnf* is there, *token_use* is not
             ``access``, or the claim *typ* names an ID, refresh, offline or logout token.
     """
-    for name in _OTHER_KINDS:
-        if name in claims:
-            raise ClaimError(f'"{name}" marks another kind of token', claim=name, reason="mismatch")
+    marks = [name for name in _OTHER_KINDS if name in claims]
     if claims.get("token_use", "access") != "access":
-        raise ClaimError('"token_use" is not "access"', claim="token_use", reason="mismatch")
+        marks.append("token_use")
     kind = claims.get("typ", "")
     if not isinstance(kind, str) or kind.lower() in _OTHER_TYP_CLAIMS:
-        raise ClaimError(
-            'the claim "typ" names another kind of token', claim="typ", reason="mismatch", actual=kind
-        )
+        marks.append("typ")
+    if marks:
+        message = f'the claim "{marks[0]}" marks another kind of token'
+        raise ClaimError(message, claim=marks[0], reason="mismatch", code="other_token_kind")
     if "cnf" in claims:
         raise ClaimError(
             "a sender-constrained token was presented as a bearer token",

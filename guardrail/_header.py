@@ -46,11 +46,11 @@ def validate_header(
     # a JWT must not use b64. RFC 8725 §2.13: what has enc is a JWE and was never signed.
     for name in ("crit", "b64", "enc"):
         if name in unverified_header:
-            raise MalformedTokenError(f'the header has "{name}", which is not supported')
+            raise MalformedTokenError(f'the header has "{name}"', code="unsupported_header")
     # RFC 7519 §5.2: a nested JWT says so here. We would verify the outer one and read the inner one.
     content_type = unverified_header.get("cty")
     if isinstance(content_type, str) and normalize_token_type(content_type) == "jwt":
-        raise MalformedTokenError("nested tokens are not supported")
+        raise MalformedTokenError("the header says that a token is nested inside", code="unsupported_header")
     validate_token_type(unverified_header, accepted=token_types)
     return KeyReference(algorithm, _key_id(unverified_header))
 
@@ -60,5 +60,5 @@ def _key_id(unverified_header: JSONObject) -> str | None:
         return None
     kid = unverified_header["kid"]
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KEY_ID_LENGTH:
-        raise MalformedTokenError('the header\'s "kid" is not a reasonable string')
+        raise MalformedTokenError('the header\'s "kid" is not a reasonable string', code="unsupported_header")
     return kid

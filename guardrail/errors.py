@@ -65,6 +65,7 @@ CODES: Final = frozenset(
         "keys_unavailable",
         "malformed_token",
         "missing_token",
+        "other_token_kind",
         "role_missing",
         "sender_constrained",
         "token_expired",
@@ -74,6 +75,7 @@ CODES: Final = frozenset(
         "token_type_mismatch",
         "unknown_issuer",
         "unknown_key",
+        "unsupported_header",
     }
 )
 

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "guardrail"
 # Storey of each module. A module imports from lower storeys, and from its own row only what is listed below.
 STOREYS: dict[str, int] = {
     "errors": 0, "_asgi": 0, "_json": 0, "_shapes": 0, "_version": 0,
-    "events": 1, "_bearer": 1, "_compact": 1, "_claims": 1, "_header": 1, "_settings": 1, "_issuer": 1,
+    "events": 1, "_catalogue": 1, "_settings": 1, "_issuer": 1,
+    "_bearer": 1, "_compact": 1, "_claims": 1, "_header": 1,
     "_operator": 1, "_decision": 1, "_declaration": 1, "_policy": 1, "_mapping": 1,
     "_authorization": 2, "_discovery": 2, "_fetch": 2, "_jwk": 2, "_keys": 2, "_source": 2, "_jwks": 2,
     "_verifier": 2,

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from .. import __version__
-from . import demo, issuer, routes, token
+from . import demo, explain, issuer, routes, token
 from ._errors import UsageError
 
 __all__ = ["main"]
 
 INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
-_COMMANDS: Final = (demo, issuer, token, routes)
+_COMMANDS: Final = (demo, issuer, token, explain, routes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
