@@ -15,6 +15,7 @@ __all__ = [
     "Scope",
     "Send",
     "header_values",
+    "is_plain_http",
     "is_preflight",
     "send_response",
 ]
@@ -23,6 +24,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 WEBSOCKET_DENIAL: Final = "websocket.http.response"  # ASGI's WebSocket Denial Response extension
 _PREFLIGHT_FIELDS: Final = (b"origin", b"access-control-request-method")
+_PLAIN_SCHEMES: Final = frozenset({"http", "ws"})
+_LOCAL_NAMES: Final = frozenset({"localhost", "::1", "testserver"})  # the last is what test clients say
 POLICY_VIOLATION: Final = 1008  # RFC 6455 §7.4.1
 
 
@@ -45,6 +48,16 @@ def is_preflight(scope: Scope) -> bool:
         and scope["method"] == "OPTIONS"
         and all(header_values(scope, field) for field in _PREFLIGHT_FIELDS)
     )
+
+
+def is_plain_http(scope: Scope) -> bool:
+    """
+    Whether a request came over plain ``http`` or ``ws`` to an address that other machines can reach.
+    """
+    server = scope.get("server")
+    host = server[0] if server else ""
+    is_plain = scope.get("scheme", "http") in _PLAIN_SCHEMES
+    return is_plain and not (host in _LOCAL_NAMES or host.startswith("127."))
 
 
 async def send_response(scope: Scope, send: Send, *, status: int, headers: Headers, body: bytes) -> None:

@@ -17,10 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from starlette.applications import Starlette
-from starlette.routing import Router
-
-from ._asgi import ASGIApp, Receive, Scope, Send, header_values, is_preflight
+from ._asgi import ASGIApp, Receive, Scope, Send, header_values, is_plain_http, is_preflight
 from ._authorization import authorize
 from ._bearer import extract_token
 from ._challenge import not_allowed, not_found, send_answer, unavailable
@@ -31,11 +28,19 @@ from ._policies import CompiledPolicy, PolicyCompiler
 from ._policy import Requirement
 from ._prefixes import Resolved, compile_prefixes
 from ._route_table import Known, RouteTable, Unresolved
-from ._routing import compile_routes, find_router, wrapped_by
+from ._routing import compile_routes, router_behind
 from ._serving import checked_forward, checked_send, run_decided, run_until_expiry
 from ._settings import entries, listeners, names, require_async_client, require_callables
 from .errors import PolicyError, TokenError, UnavailableError
-from .events import KeysUnavailable, Listener, TokenAccepted, TokenRefused, dispatcher, printable
+from .events import (
+    KeysUnavailable,
+    Listener,
+    PlainHttpUsed,
+    TokenAccepted,
+    TokenRefused,
+    dispatcher,
+    printable,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -106,6 +111,7 @@ class GuardrailMiddleware:
         self._policies: dict[Declaration, CompiledPolicy] = {}
         self._table: RouteTable | None = None
         self._known = Known()
+        self._has_told_of_plain_http = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -144,27 +150,13 @@ class GuardrailMiddleware:
         """
         Compile the routes as they are now. Without a lifespan it happens on the first request.
         """
-        target = self._target(scope)
+        target = router_behind(self, scope.get("app"))
         table = compile_routes(target, prefixes=self.prefixes, public_paths=self.public_paths)
         for declaration in table.declarations():
             if isinstance(declaration.requirement, Requirement):
                 self._policies[declaration] = self._compiler.compile(declaration.requirement)
         self._table, self._known = table, table.known
         return table
-
-    def _target(self, scope: Scope) -> object:
-        """
-        The router behind us; failing that, the Starlette application whose middleware we are.
-        """
-        inner = find_router(self.app)
-        outer = scope.get("app")
-        if isinstance(inner, Starlette | Router) or not isinstance(outer, Starlette):
-            return inner
-        stack = wrapped_by(outer.middleware_stack)
-        classes: list[object] = [middleware.cls for middleware in outer.user_middleware]
-        # A middleware in front that hides what it wraps leaves only our class to go by.
-        is_hidden = type(self) in classes and not any(isinstance(one, Router) for one in stack)
-        return outer if self in stack or is_hidden else inner
 
     async def _serve_unresolved(self, found: Unresolved, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -185,6 +177,7 @@ class GuardrailMiddleware:
     async def _guard(self, found: Resolved, scope: Scope, receive: Receive, send: Send) -> None:
         policy = self._policies[found.declaration]
         labels = {"package": policy.requirement.package.name, "route": found.route}
+        self._tell_of_plain_http(scope, **labels)
         try:
             operator, seconds_left = await self._decide(policy, scope)
         except TokenError as error:
@@ -204,6 +197,12 @@ class GuardrailMiddleware:
             )
         )
         await self._serve(found, operator, scope, receive, send, seconds_left=seconds_left)
+
+    def _tell_of_plain_http(self, scope: Scope, *, package: str, route: str) -> None:
+        # RFC 6750 §5.2: tokens travel over TLS. A proxy may see to that, so it is said and not refused.
+        if not self._has_told_of_plain_http and is_plain_http(scope):
+            self._has_told_of_plain_http = True
+            self._emit(PlainHttpUsed(package=package, route=route))
 
     async def _decide(self, policy: CompiledPolicy, scope: Scope) -> tuple[Operator, float | None]:
         """

@@ -14,7 +14,7 @@ from ._route_table import RouteTable
 from ._walk import Walk, refuse_declarations_inside
 from .errors import UndeclaredRouteError
 
-__all__ = ["compile_routes", "find_router", "survey_routes", "wrapped_by"]
+__all__ = ["compile_routes", "find_router", "router_behind", "survey_routes", "wrapped_by"]
 
 
 def compile_routes(app: object, *, prefixes: PrefixTable, public_paths: Iterable[str] = ()) -> RouteTable:
@@ -47,3 +47,21 @@ def survey_routes(app: object, *, prefixes: PrefixTable, public_paths: Iterable[
     level = walk.level(app, "", ()) if isinstance(app, Starlette | Router) and whole is None else None
     walk.refuse_idle_settings()
     return RouteTable(level, prefixes, tuple(walk.rows), walk.known(), root_path_of(app))
+
+
+def router_behind(guard: object, outer: object) -> object:
+    """
+    The router behind the middleware *guard*; failing that, the Starlette application whose middleware it is.
+
+    Args:
+        guard: The middleware, which keeps what it wraps in ``app``.
+        outer: What ``scope["app"]`` has. It may be an application that *guard* is mounted in.
+    """
+    inner = find_router(guard)
+    if isinstance(inner, Starlette | Router) or not isinstance(outer, Starlette):
+        return inner
+    stack = wrapped_by(outer.middleware_stack)
+    classes: list[object] = [middleware.cls for middleware in outer.user_middleware]
+    # A middleware in front that hides what it wraps leaves only the class to go by.
+    is_hidden = type(guard) in classes and not any(isinstance(one, Router) for one in stack)
+    return outer if guard in stack or is_hidden else inner

@@ -20,6 +20,7 @@ __all__ = [
     "KeysFetched",
     "KeysUnavailable",
     "Listener",
+    "PlainHttpUsed",
     "TokenAccepted",
     "TokenRefused",
 ]
@@ -158,6 +159,24 @@ class KeysUnavailable(Event):
     package: str
     route: str
     retry_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainHttpUsed(Event):
+    """
+    A token arrived over plain ``http``, as far as the server says (RFC 6750 §5.3). Told once per middleware.
+
+    Behind a proxy that ends TLS it means that the server does not take the scheme from that proxy.
+
+    Attributes:
+        package: The service package's name.
+        route: The route's path template.
+    """
+
+    name: ClassVar[str] = "guardrail.plain_http_used"
+
+    package: str
+    route: str
 
 
 Listener = Callable[[Event], object]

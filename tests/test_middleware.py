@@ -39,7 +39,15 @@ from guardrail import (
 )
 from guardrail._operator import ANONYMOUS
 from guardrail.errors import CODES, MiddlewareMissingError, PolicyError, UndeclaredRouteError
-from guardrail.events import Event, KeysFetched, KeysFetchFailed, KeysUnavailable, TokenAccepted, TokenRefused
+from guardrail.events import (
+    Event,
+    KeysFetched,
+    KeysFetchFailed,
+    KeysUnavailable,
+    PlainHttpUsed,
+    TokenAccepted,
+    TokenRefused,
+)
 from guardrail.fastapi import DOCS_PATHS, CurrentOperator
 from guardrail.issuer import SigningKeys
 from guardrail.testing import FakeIssuer, as_operator
@@ -2289,3 +2297,29 @@ async def test_no_token_whatever_makes_an_error_of_ours() -> None:
 
     assert statuses == {400, 401}
     assert ran == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("scheme", "host", "told"),
+    [
+        pytest.param("http", "api.example.com", 1, id="plain"),
+        pytest.param("https", "api.example.com", 0, id="over TLS"),
+        pytest.param("http", "127.0.0.1", 0, id="on this machine"),
+        pytest.param("http", "localhost", 0, id="on this machine by name"),
+    ],
+)
+async def test_tokens_over_plain_http_are_told_of_once(scheme: str, host: str, told: int) -> None:
+    """
+    R15, RFC 6750 §5.2: a listener hears once that tokens arrive without TLS; nothing is refused for it.
+    """
+    fake, heard = new_issuer(), list[Event]()
+    app = guarded(package(fake).requires(), on_event=[heard.append])
+    transport = httpx.ASGITransport(app)
+    headers = {"authorization": f"Bearer {fake.token()}"}
+
+    async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://{host}") as client:
+        statuses = [(await client.get("/orders", headers=headers)).status_code for _ in range(2)]
+
+    assert statuses == [200, 200]
+    assert sum(isinstance(event, PlainHttpUsed) for event in heard) == told
