@@ -118,6 +118,7 @@ def _is_for_verification(jwk: JWK) -> bool:
         and "verify" in operations
         and all(operation in accepted for operation in operations)
         and isinstance(jwk.get("kid", ""), str)
+        and isinstance(jwk.get("alg", ""), str)
     )
 
 
@@ -140,6 +141,12 @@ def _is_strong(public_key: Any) -> bool:
         return encoded[:-1] + bytes([encoded[-1] & 0x7F]) not in _SMALL_ORDER
     if not isinstance(public_key, RSAPublicKey):
         return True
-    exponent = public_key.public_numbers().e
-    is_sound = exponent > 1 and exponent % 2 == 1 and exponent.bit_length() <= MAX_RSA_EXPONENT_BITS
+    numbers = public_key.public_numbers()
+    exponent = numbers.e
+    is_sound = (
+        numbers.n % 2 == 1
+        and exponent > 1
+        and exponent % 2 == 1
+        and exponent.bit_length() <= MAX_RSA_EXPONENT_BITS
+    )
     return is_sound and MIN_RSA_BITS <= public_key.key_size <= MAX_RSA_BITS

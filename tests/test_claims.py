@@ -416,9 +416,7 @@ def test_claims_of_an_access_token_are_accepted(claims: dict[str, Any]) -> None:
             {"token_use": "Access"}, "token_use", "other_token_kind", id="token_use in another case"
         ),
         pytest.param({"token_use": None}, "token_use", "other_token_kind", id="token_use null"),
-        pytest.param(
-            {"token_use": ["access"]}, "token_use", "other_token_kind", id="token_use in an array"
-        ),
+        pytest.param({"token_use": ["access"]}, "token_use", "other_token_kind", id="token_use in an array"),
         pytest.param({"typ": "ID"}, "typ", "other_token_kind", id="Keycloak's ID token"),
         pytest.param({"typ": "Refresh"}, "typ", "other_token_kind", id="Keycloak's refresh token"),
         pytest.param({"typ": "Offline"}, "typ", "other_token_kind", id="Keycloak's offline token"),

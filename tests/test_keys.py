@@ -862,3 +862,25 @@ def test_key_set_from_json_is_read_within_its_bounds() -> None:
 
     assert len(keys.key_ids) == MAX_KEYS
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize("algorithm", [None, 7, ["RS256"]])
+def test_algorithm_that_is_no_string_skips_the_key(algorithm: object) -> None:
+    """
+    A key whose *alg* names nothing is not a key without one (RFC 7517 §4.4).
+    """
+    jwk = ec_jwk()
+
+    assert read(jwk) is not None
+    assert read({**jwk, "alg": algorithm}) is None
+
+
+def test_rsa_modulus_that_is_even_is_skipped() -> None:
+    """
+    An even modulus is no product of two large primes: anybody can factor it.
+    """
+    jwk = rsa_jwk()
+    modulus = int.from_bytes(base64.urlsafe_b64decode(str(jwk["n"]) + "=="), "big")
+
+    assert read(jwk) is not None
+    assert read({**jwk, "n": octets((modulus - 1).to_bytes(256, "big"))}) is None
