@@ -135,8 +135,9 @@ def audiences(value: object) -> frozenset[str]:
     several = tuple(value) if is_iterable(value) else (value,)
     if not is_strings(several) or not several or not all(one and one == one.strip() for one in several):
         raise PolicyError(f"{example}; got {value!r}")
-    if any("://" in one and "#" in one for one in several):  # RFC 8707 §2
-        raise PolicyError(f"{example}; a URI has no fragment here; got {value!r}")
+    # RFC 8707 §2: an absolute URI without a fragment; or a plain name, which is what large issuers use.
+    if any("#" in one or one.startswith("/") for one in several):
+        raise PolicyError(f"{example}; not relative, and without a fragment; got {value!r}")
     return frozenset(several)
 
 

@@ -1,0 +1,3 @@
+"""
+The conformance suite: the public documents, requirement by requirement, from outside.
+"""
