@@ -483,3 +483,30 @@ def test_bodies_are_printable_ascii() -> None:
     bodies = [Challenges(ORDERS.requires()).answer(error).body for error in refusals(HOSTILE)]
 
     assert all(set(body.decode("ascii")) <= set(string.printable) for body in bodies)
+
+
+def test_answer_is_frozen() -> None:
+    """
+    One answer serves many requests, so that nobody may change it.
+    """
+    from dataclasses import FrozenInstanceError
+
+    answer = not_found()
+
+    with pytest.raises(FrozenInstanceError):
+        answer.status = 200  # type: ignore[misc]
+
+
+def test_body_tells_an_error_only_with_its_description() -> None:
+    """
+    Where there is no error code, there is nothing to describe, and the other way round (RFC 6750 §3.1).
+    """
+    from guardrail._challenge import _answer
+
+    bodies = [
+        _answer(401, (), error=error, description=description).body
+        for error, description in ((None, None), (None, "why"), ("invalid_token", "why"))
+    ]
+
+    told = [{"error", "error_description"} & set(json.loads(body)) for body in bodies]
+    assert told == [set(), set(), {"error", "error_description"}]

@@ -553,3 +553,13 @@ def test_refusals_do_not_quote_what_the_token_said() -> None:
         messages.append(str(caught.value))
 
     assert not [message for message in messages if secret in message]
+
+
+def test_issuer_is_compared_by_its_characters() -> None:
+    """
+    Equal characters are the same issuer, whichever object holds them (R61, R110).
+    """
+    parsed = "".join(list(ISSUER))
+
+    assert parsed is not ISSUER
+    validate_issuer({"iss": parsed}, issuer=ISSUER)

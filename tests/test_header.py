@@ -225,3 +225,11 @@ def test_other_types_are_refused(token_type: object) -> None:
         validate({"alg": "RS256", "typ": token_type})
 
     assert caught.value.claim == "typ"
+
+
+@pytest.mark.parametrize("content_type", ["json", "kwt", "text/plain", "jwt+json", "jw", "jwu"])
+def test_content_type_that_is_no_token_is_no_concern(content_type: str) -> None:
+    """
+    Only a nested token is refused for its content type (R57).
+    """
+    assert validate({"alg": "RS256", "cty": content_type}) == KeyReference("RS256", None)

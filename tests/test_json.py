@@ -367,3 +367,22 @@ def test_any_bytes_give_an_object_or_a_value_error(raw: bytes) -> None:
         return
 
     assert isinstance(parsed, dict)
+
+
+def test_arrays_and_objects_count_together_towards_the_depth() -> None:
+    """
+    Nesting by turns is as deep as nesting of one kind (R63).
+    """
+    nested = b'{"a":[' * MAX_DEPTH + b"]}" * MAX_DEPTH
+
+    with pytest.raises(ValueError, match="deep"):
+        parse_json_object(nested)
+
+
+def test_object_of_many_members_is_not_one_of_duplicates() -> None:
+    """
+    Members are counted by number; nothing else bounds how many there are.
+    """
+    members = {f"m{number}": number for number in range(1_000)}
+
+    assert parse_json_object(json.dumps(members).encode()) == members

@@ -884,3 +884,14 @@ def test_rsa_modulus_that_is_even_is_skipped() -> None:
 
     assert read(jwk) is not None
     assert read({**jwk, "n": octets((modulus - 1).to_bytes(256, "big"))}) is None
+
+
+def test_key_id_is_compared_by_its_characters() -> None:
+    """
+    Equal characters are the same key ID, whichever object holds them (R53).
+    """
+    kid = "".join(["key", "-1"])
+    keys = read_jwk_set({"keys": [ec_jwk(kid="key-1")]}, algorithms=DEFAULT_ALGORITHMS)
+
+    assert kid is not keys.keys[0].kid
+    assert keys.select(kid, "ES256") == keys.keys

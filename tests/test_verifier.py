@@ -814,3 +814,44 @@ async def test_the_signature_is_verified_over_the_octets_received() -> None:
     error = await refused(verifier(authority), odd + b"." + good.split(b".")[2])
     assert verified.operator.subject == "alice"
     assert error.code == "bad_signature"
+
+
+@pytest.mark.parametrize(("now", "left"), [(0.5, 299.5), (100.0, 200.0), (299.0, 1.0), (310.0, 20.0)])
+async def test_time_left_is_a_difference_at_any_time(now: float, left: float) -> None:
+    """
+    A token has left what is between now and its end, also near the epoch.
+    """
+    authority, clock = Authority(), Clock()
+    clock.now = now
+
+    verified = await verifier(authority, clock=clock).authenticate(authority.token(exp=300, iat=0))
+
+    assert verified.seconds_left(now) == left
+
+
+async def test_generation_is_compared_as_a_number() -> None:
+    """
+    A long-lived key set has large generations; the same number is the same keys.
+    """
+    authority, cache = Authority(), TokenCache(10)
+    verifying, token = verifier(authority, cache=cache), authority.token()
+    authority.key_set.generation = int("100000")
+    await verifying.authenticate(token)
+
+    authority.key_set.generation = int("100000")
+    await verifying.authenticate(token)
+
+    assert authority.key_set.selections == 1
+
+
+async def test_cache_of_one_keeps_one() -> None:
+    """
+    The bound is exact, down to its smallest: the second token takes the first one's place.
+    """
+    authority = Authority()
+    verifying = verifier(authority, cache=TokenCache(1))
+    first, second = authority.token(jti="t1"), authority.token(jti="t2")
+    for token in (first, second, second, first):
+        await verifying.authenticate(token)
+
+    assert authority.key_set.selections == 3
