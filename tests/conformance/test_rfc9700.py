@@ -3,14 +3,31 @@ RFC 9700: the security best current practice for OAuth 2.0, as far as it concern
 """
 
 import dataclasses
+import functools
 import logging
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 import guardrail
-from guardrail import Operator
+from guardrail import GuardrailMiddleware, Operator
 
-from .api import REFUSALS, Api, Refusal, accepted, bearer, forged, package, refused
+from .api import (
+    REFUSALS,
+    Api,
+    Clock,
+    Exchange,
+    Refusal,
+    accepted,
+    bearer,
+    forged,
+    http_scope,
+    package,
+    refused,
+)
 from .tokens import token
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +47,30 @@ async def test_r220_every_request_is_judged_for_itself() -> None:
         await neighbour.refuses(GOOD, code="audience_mismatch")
         refused(await api.send(), error=None, code="missing_token")
         await api.refuses(token(aud="https://api.example.com/billing"), code="audience_mismatch")
+
+
+async def test_r220_packages_behind_one_guard_do_not_share_their_verdicts() -> None:
+    """
+    R220 (RFC 9700 §2.3, §4.10.2): A token remembered for one package is unknown to the next one, in the same
+    process and of the same issuer.
+    """
+
+    async def answer(_: Request) -> Response:
+        return PlainTextResponse("answer")
+
+    billing = "https://api.example.com/billing"
+    packages = {"/orders": package(), "/billing": package(name="billing", audience=billing)}
+    routes = [Route(path, one.requires()(functools.partial(answer))) for path, one in packages.items()]
+    app = GuardrailMiddleware(Starlette(routes=routes), clock=Clock())
+
+    async def status(path: str, made: bytes) -> int:
+        exchange = Exchange()
+        await app(http_scope(bearer(made), path=path), exchange.receive, exchange.send)
+        return int(exchange.sent[0]["status"])
+
+    for _ in range(2):
+        assert [await status(path, GOOD) for path in packages] == [200, 401]
+        assert [await status(path, token(aud=billing)) for path in packages] == [401, 200]
 
 
 @pytest.mark.parametrize(
