@@ -3,7 +3,9 @@ Events: frozen records with closed sets of labels, and listeners that never deci
 """
 
 import dataclasses
+import importlib
 import logging
+import pkgutil
 import string
 
 import pytest
@@ -22,23 +24,34 @@ from guardrail.events import (
     Event,
     KeysFetched,
     KeysFetchFailed,
+    KeySkipped,
+    KeysRotated,
     KeysUnavailable,
+    PlainHttpUsed,
+    RefetchBudgetSpent,
+    StaleKeysUsed,
     TokenAccepted,
     TokenRefused,
-    dispatcher,
-    printable,
 )
+from guardrail.events._event import dispatcher, printable
+
+ISSUER = "https://login.example.com"
 
 ACCEPTED = TokenAccepted(
     package="orders",
     route="/orders",
-    issuer="https://login.example.com",
+    issuer=ISSUER,
     client_id="web",
     operator_kind="user",
 )
 REFUSED = TokenRefused(code="bad_signature", status=401, package="orders", route="/orders", detail="no")
-FETCHED = KeysFetched(issuer="https://login.example.com", added=("a",), removed=(), skipped=1, duration=0.5)
-FAILED = KeysFetchFailed(issuer="https://login.example.com", detail="timed out", has_keys=True)
+FETCHED = KeysFetched(issuer=ISSUER, added=("a",), removed=(), skipped=1, lifetime=600.0, duration=0.5)
+ROTATED = KeysRotated(issuer=ISSUER, added=("b",), removed=("a",), generation=1)
+SKIPPED = KeySkipped(issuer=ISSUER, kid="c", reason="weak")
+FAILED = KeysFetchFailed(issuer=ISSUER, detail="timed out", has_keys=True, failures=2, retry_after=3.5)
+STALE = StaleKeysUsed(issuer=ISSUER, age=700.0)
+SPENT = RefetchBudgetSpent(issuer=ISSUER)
+PLAIN = PlainHttpUsed(package="orders", route="/orders")
 UNAVAILABLE = KeysUnavailable(code="keys_unavailable", package="orders", route="/orders", retry_after=2.0)
 
 
@@ -49,8 +62,13 @@ UNAVAILABLE = KeysUnavailable(code="keys_unavailable", package="orders", route="
         pytest.param(ACCEPTED, "guardrail.token_accepted", id="token accepted"),
         pytest.param(REFUSED, "guardrail.token_refused", id="token refused"),
         pytest.param(FETCHED, "guardrail.keys_fetched", id="keys fetched"),
+        pytest.param(ROTATED, "guardrail.keys_rotated", id="keys rotated"),
+        pytest.param(SKIPPED, "guardrail.key_skipped", id="key skipped"),
         pytest.param(FAILED, "guardrail.keys_fetch_failed", id="keys fetch failed"),
+        pytest.param(STALE, "guardrail.stale_keys_used", id="stale keys used"),
+        pytest.param(SPENT, "guardrail.refetch_budget_spent", id="refetch budget spent"),
         pytest.param(UNAVAILABLE, "guardrail.keys_unavailable", id="keys unavailable"),
+        pytest.param(PLAIN, "guardrail.plain_http_used", id="plain http used"),
     ],
 )
 def test_events_have_a_dotted_name_and_are_frozen(event: Event, name: str) -> None:
@@ -71,15 +89,51 @@ def test_fields_of_an_event_cannot_be_set() -> None:
         REFUSED.code = "other"  # type: ignore[misc]  # what the test is about
 
 
+def every_event() -> set[type[Event]]:
+    """
+    All there are, whether exported or not.
+    """
+    modules = [
+        importlib.import_module(f"guardrail.events.{module.name}")
+        for module in pkgutil.iter_modules(events.__path__)
+    ]
+    values = [value for module in modules for value in vars(module).values()]
+    return {value for value in values if isinstance(value, type) and issubclass(value, Event)}
+
+
 def test_every_event_is_exported() -> None:
     """
-    All events can be imported by name.
+    All events can be imported by name, from the one place.
     """
-    classes = {
-        name for name, value in vars(events).items() if isinstance(value, type) and issubclass(value, Event)
-    }
+    found = every_event()
 
-    assert classes <= set(events.__all__)
+    assert len(found) == 11
+    assert [getattr(events, one.__name__) is one for one in found] == [True] * 11
+    assert {one.__name__ for one in found} <= set(events.__all__)
+
+
+def test_names_of_events_are_all_different() -> None:
+    """
+    Whoever counts events by name counts each kind apart.
+    """
+    names = {one.name for one in every_event()}
+
+    assert len(names) == len(every_event())
+    assert all(name.startswith("guardrail.") for name in names)
+
+
+@pytest.mark.parametrize("event", [FETCHED, ROTATED, SKIPPED, FAILED, STALE, SPENT], ids=lambda one: one.name)
+def test_events_of_keys_name_their_issuer(event: Event) -> None:
+    """
+    Every event about keys says whose they are, as the configuration spells it, and needs every field named.
+    """
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+
+    assert fields["issuer"] == ISSUER
+    assert dataclasses.replace(event) == event
+    assert hash(dataclasses.replace(event)) == hash(event)
+    with pytest.raises(TypeError):
+        type(event)(*fields.values())
 
 
 @pytest.mark.parametrize(
