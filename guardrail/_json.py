@@ -30,7 +30,7 @@ def parse_json_object(raw: bytes) -> JSONObject:
         ValueError: Not UTF-8, not JSON, not an object, a duplicate member at any depth, a number that is not
             finite, an unpaired surrogate, nested deeper than `MAX_DEPTH`, or more than `MAX_CONTAINERS`.
     """
-    _refuse_deep_nesting(raw)
+    _refuse_deep_nesting(raw, MAX_CONTAINERS)
     # Decoded by us: json.loads would guess UTF-16 and UTF-32 from bytes (RFC 8725 §3.7 wants UTF-8).
     value: JSONObject = _DECODER.decode(raw.decode("utf-8"))
     if not isinstance(value, dict):
@@ -40,14 +40,32 @@ def parse_json_object(raw: bytes) -> JSONObject:
     return value
 
 
-def _refuse_deep_nesting(raw: bytes) -> None:
+def parse_lenient_object(raw: bytes, *, max_containers: int) -> JSONObject:
+    """
+    Parse one JSON object of which a part may be unusable without spoiling the rest, such as one key of a set.
+
+    An object inside of it that has a member twice is None (RFC 7517 §4 refuses such a JWK). Numbers out of
+    range are infinite, and unpaired surrogates stay.
+
+    Raises:
+        ValueError: Not UTF-8, not JSON, not an object, a duplicate member of the object itself, nested deeper
+            than `MAX_DEPTH`, or more than *max_containers* arrays and objects.
+    """
+    _refuse_deep_nesting(raw, max_containers)
+    value: JSONObject = _LENIENT_DECODER.decode(raw.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for every input
+    return value
+
+
+def _refuse_deep_nesting(raw: bytes, max_containers: int) -> None:
     """
     Bound number and depth before the recursive parser sees them; exactly only where they could be high.
     """
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return
     brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKET)
-    if brackets.count(b"[") + brackets.count(b"{") > MAX_CONTAINERS:
+    if brackets.count(b"[") + brackets.count(b"{") > max_containers:
         raise ValueError("too many arrays and objects")
     depths = itertools.accumulate(1 if bracket in b"[{" else -1 for bracket in brackets)
     if max(depths, default=0) > MAX_DEPTH:
@@ -59,6 +77,11 @@ def _refuse_duplicates(members: list[tuple[str, Any]]) -> JSONObject:
     if len(parsed) != len(members):
         raise ValueError("duplicate member")
     return parsed
+
+
+def _none_if_duplicate(members: list[tuple[str, Any]]) -> JSONObject | None:
+    parsed = dict(members)
+    return parsed if len(parsed) == len(members) else None
 
 
 def _finite(literal: str) -> float:
@@ -74,4 +97,7 @@ def _refuse_constant(literal: str) -> NoReturn:
 
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_refuse_duplicates, parse_float=_finite, parse_constant=_refuse_constant
+)
+_LENIENT_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_none_if_duplicate, parse_constant=_refuse_constant
 )

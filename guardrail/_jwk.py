@@ -1,14 +1,14 @@
 """
-One JWK (RFC 7517 §4) → a key that can verify, or nothing.
+One JWK (RFC 7517 §4) → a key that can verify, or the reason why it must not.
 
 A key is used with the algorithm it names, or, naming none, with those its type allows among the issuer's
 configured ones; never with what only the token says (RFC 8725 §3.1). Symmetric, private, encryption, weak,
-broken and unknown keys are nothing.
+broken and unknown keys are not used.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -18,9 +18,10 @@ from jwt.exceptions import PyJWTError
 
 from ._shapes import is_array, is_object
 
-__all__ = ["JWK", "VerificationKey", "read_jwk"]
+__all__ = ["JWK", "UnusableReason", "VerificationKey", "read_jwk"]
 
 JWK = Mapping[str, Any]
+UnusableReason = Literal["malformed", "private", "not_for_signatures", "no_algorithm", "weak"]
 
 MIN_RSA_BITS: Final = 2_048  # RFC 7518 §3.3, §3.5
 MAX_RSA_BITS: Final = 16_384  # verification time grows with the square
@@ -80,45 +81,56 @@ class VerificationKey:
         return self.algorithms[algorithm].verify(signing_input, self.public_key, signature)
 
 
-def read_jwk(jwk: object, *, algorithms: Collection[str]) -> VerificationKey | None:
+def read_jwk(jwk: object, *, algorithms: Collection[str]) -> VerificationKey | UnusableReason:
     """
-    Read one key; None when it cannot, or must not, verify with one of *algorithms*.
+    Read one key, or say why it cannot, or must not, verify with one of *algorithms*.
     """
-    if not is_object(jwk) or not _is_for_verification(jwk):
-        return None
-    declared, kid = jwk.get("alg"), jwk.get("kid")
+    if not is_object(jwk):
+        return "malformed"
+    reason = _reason_against(jwk)
+    if reason is not None:
+        return reason
+    declared = cast("str | None", jwk.get("alg"))
     fitting = {
         name: _IMPLEMENTATIONS[implementation]
         for name, (kty, crv, implementation) in _SHAPES.items()
         # RFC 8725 §3.1: one key, one algorithm, where the key names it. RFC 7517 §4.4: case-sensitive.
         if name in algorithms and declared in (None, name) and jwk.get("kty") == kty and jwk.get("crv") == crv
     }
-    public_key = _public_key(jwk, next(iter(fitting))) if fitting else None
-    if public_key is None or not _is_strong(public_key):
-        return None
-    return VerificationKey(
-        kid=kid if isinstance(kid, str) else None,
-        declared_algorithm=declared if isinstance(declared, str) else None,
-        algorithms=fitting,
-        public_key=public_key,
-    )
+    if not fitting:
+        return "no_algorithm"
+    public_key = _public_key(jwk, next(iter(fitting)))
+    if public_key is None:
+        return "malformed"
+    if not _is_strong(public_key):
+        return "weak"
+    return VerificationKey(cast("str | None", jwk.get("kid")), declared, fitting, public_key)
+
+
+def _reason_against(jwk: JWK) -> UnusableReason | None:
+    """
+    What is wrong with a key whatever its numbers, or None.
+    """
+    # RFC 7517 §4.4, §4.5: strings, where they are there.
+    if not all(isinstance(jwk.get(name, ""), str) for name in ("alg", "kid")):
+        return "malformed"
+    if any(member in jwk for member in _PRIVATE_MEMBERS):
+        return "private"
+    return None if _is_for_verification(jwk) else "not_for_signatures"
 
 
 def _is_for_verification(jwk: JWK) -> bool:
     """
-    Public, meant for signatures, and with a key ID that is a string if there is one (RFC 7517 §4).
+    Meant for verifying signatures, or for nothing in particular (RFC 7517 §4.2, §4.3).
     """
     operations = jwk.get("key_ops", ["verify"])
     # RFC 7517 §4.3: where both are given, "use" and "key_ops" must agree.
     accepted = ("sign", "verify") if "use" in jwk else operations
     return (
-        not any(member in jwk for member in _PRIVATE_MEMBERS)
-        and jwk.get("use", "sig") == "sig"
+        jwk.get("use", "sig") == "sig"
         and is_array(operations)
         and "verify" in operations
         and all(operation in accepted for operation in operations)
-        and isinstance(jwk.get("kid", ""), str)
-        and isinstance(jwk.get("alg", ""), str)
     )
 
 

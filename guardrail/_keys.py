@@ -4,15 +4,18 @@ JWK Sets (RFC 7517 §5): which keys of a set may verify a given token.
 Keys that cannot verify are skipped, and the rest serves.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from ._jwk import JWK, VerificationKey, read_jwk
+from ._health import IssuerHealth, IssuerState
+from ._issuer import Issuer
+from ._jwk import JWK, UnusableReason, VerificationKey, read_jwk
 from ._shapes import is_array, is_object
 from .errors import PolicyError, SignatureError, UnknownKeyError
+from .events._event import printable
 
-__all__ = ["KeySet", "StaticKeySet", "VerificationKeys", "read_jwk_set"]
+__all__ = ["KeySet", "SkippedKey", "StaticKeySet", "VerificationKeys", "read_jwk_set"]
 
 MAX_KEYS: Final = 100
 MAX_CANDIDATES: Final = 2  # keys of one kid that are tried; rotation needs two
@@ -27,6 +30,19 @@ class Selection(NamedTuple):
     generation: int
 
 
+class SkippedKey(NamedTuple):
+    """
+    A key of a set that verifies nothing.
+
+    Attributes:
+        kid: Its key ID, as received, or None.
+        reason: Why it is not used.
+    """
+
+    kid: str | None
+    reason: UnusableReason
+
+
 @dataclass(frozen=True, slots=True)
 class VerificationKeys:
     """
@@ -34,11 +50,11 @@ class VerificationKeys:
 
     Attributes:
         keys: The usable keys.
-        skipped: How many keys of the set are not usable.
+        skipped: Those that are not.
     """
 
     keys: tuple[VerificationKey, ...]
-    skipped: int = 0
+    skipped: tuple[SkippedKey, ...] = ()
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -47,24 +63,32 @@ class VerificationKeys:
         """
         return frozenset(key.kid for key in self.keys if key.kid is not None)
 
-    def select(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
+    def find(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
         """
-        The keys that may verify a token with this header: one, or for a repeated *kid* at most two.
+        The keys that may verify a token with this header: one, or for a repeated *kid* at most two; or none.
 
         Without *kid* there must be exactly one key that fits; one that names *algorithm* itself goes before
         those that name none.
-
-        Raises:
-            UnknownKeyError: None fits, or without *kid* more than one.
         """
         fitting = [key for key in self.keys if algorithm in key.algorithms]
         if kid is not None:
             found = [key for key in fitting if key.kid == kid]
         else:
             found = [key for key in fitting if key.declared_algorithm is not None] or fitting
-        if not found or (kid is None and len(found) > 1) or len(found) > MAX_CANDIDATES:
-            raise UnknownKeyError("no single key fits the header", kid=kid)
-        return tuple(found)
+        most = 1 if kid is None else MAX_CANDIDATES
+        return tuple(found) if len(found) <= most else ()
+
+    def select(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
+        """
+        The same, when there must be some.
+
+        Raises:
+            UnknownKeyError: None fits, or without *kid* more than one.
+        """
+        found = self.find(kid, algorithm)
+        if not found:
+            raise UnknownKeyError("no single key of the issuer fits the header", kid=kid)
+        return found
 
 
 class KeySet(Protocol):
@@ -72,10 +96,10 @@ class KeySet(Protocol):
     Where an issuer's keys come from.
     """
 
-    @property
-    def generation(self) -> int | None:
+    def holds(self, generation: int) -> bool:
         """
-        A number that changes whenever the keys do; None while they are due for a refresh.
+        Whether what was verified under *generation* still stands: those keys are in use, and not to be
+        looked at again first.
         """
         ...
 
@@ -88,6 +112,9 @@ class KeySet(Protocol):
             UnavailableError: The issuer's keys could not be had.
         """
         ...
+
+
+GENERATION: Final = 0  # of keys that never change
 
 
 class StaticKeySet:
@@ -105,12 +132,17 @@ class StaticKeySet:
         except ValueError as exc:
             raise PolicyError(f"keys: {exc}") from exc
 
-    @property
-    def generation(self) -> int:
+    def holds(self, generation: int) -> bool:
         """
-        Always the same.
+        Whether *generation* is that of these keys: there is only one.
         """
-        return 0
+        return generation == GENERATION
+
+    def health(self, issuer: Issuer) -> IssuerHealth:
+        """
+        How they stand as the keys of *issuer*.
+        """
+        return health_of(issuer, self._keys, state="ready", generation=GENERATION)
 
     async def select(self, kid: str | None, algorithm: str) -> Selection:
         """
@@ -119,7 +151,24 @@ class StaticKeySet:
         Raises:
             UnknownKeyError: There is no such key.
         """
-        return Selection(self._keys.select(kid, algorithm), self.generation)
+        return Selection(self._keys.select(kid, algorithm), GENERATION)
+
+
+def health_of(
+    issuer: Issuer, keys: VerificationKeys, *, state: IssuerState, generation: int | None
+) -> IssuerHealth:
+    """
+    How an issuer with *keys* stands, without their times.
+    """
+    return IssuerHealth(
+        issuer=issuer.url,
+        state=state,
+        is_required=issuer.required,
+        keys=len(keys.keys),
+        key_ids=tuple(sorted(map(printable, keys.key_ids))),
+        skipped=len(keys.skipped),
+        generation=generation,
+    )
 
 
 def verify_signature(
@@ -135,19 +184,41 @@ def verify_signature(
         raise SignatureError("the signature does not verify")
 
 
-def read_jwk_set(document: object, *, algorithms: Collection[str]) -> VerificationKeys:
+def read_jwk_set(
+    document: object, *, algorithms: Collection[str], max_keys: int = MAX_KEYS
+) -> VerificationKeys:
     """
     Read a JWK Set (RFC 7517 §5), skipping each key that cannot verify with one of *algorithms*.
 
     Raises:
-        ValueError: Not a JWK Set, more than `MAX_KEYS` keys, or not one usable key.
+        ValueError: Not a JWK Set, more than *max_keys* keys, or not one usable key.
     """
     keys = document.get("keys") if is_object(document) else None
     if not is_array(keys):
         raise ValueError('not a JWK Set: {"keys": [...]}')
-    if len(keys) > MAX_KEYS:
-        raise ValueError(f"more than {MAX_KEYS} keys")
-    usable = tuple(filter(None, (read_jwk(key, algorithms=algorithms) for key in keys)))
+    if len(keys) > max_keys:
+        raise ValueError(f"more than {max_keys} keys")
+    read = [_read(key, algorithms) for key in keys]
+    # A key that is there twice is one key: two would be no single one, and three none at all.
+    usable = _distinct(key for key in read if isinstance(key, VerificationKey))
     if not usable:
         raise ValueError("no usable key for the configured algorithms")
-    return VerificationKeys(usable, skipped=len(keys) - len(usable))
+    return VerificationKeys(usable, tuple(key for key in read if isinstance(key, SkippedKey)))
+
+
+def _distinct(keys: Iterable[VerificationKey]) -> tuple[VerificationKey, ...]:
+    found: list[VerificationKey] = []
+    for key in keys:
+        if key not in found:
+            found.append(key)
+    return tuple(found)
+
+
+def _read(jwk: object, algorithms: Collection[str]) -> VerificationKey | SkippedKey:
+    found = read_jwk(jwk, algorithms=algorithms)
+    return found if isinstance(found, VerificationKey) else SkippedKey(_key_id(jwk), found)
+
+
+def _key_id(jwk: object) -> str | None:
+    kid = jwk.get("kid") if is_object(jwk) else None
+    return kid if isinstance(kid, str) else None

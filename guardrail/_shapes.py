@@ -31,8 +31,11 @@ def is_strings(values: object) -> TypeGuard[Sequence[str]]:
     """
     Whether *values* is a list or tuple of strings and nothing else.
     """
-    return _is_sequence(values) and all(isinstance(one, str) for one in values)
+    return is_sequence(values) and all(isinstance(one, str) for one in values)
 
 
-def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+def is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    """
+    Whether *value* is a list or a tuple.
+    """
     return isinstance(value, list | tuple)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail._json import MAX_CONTAINERS, MAX_DEPTH, parse_json_object
+from guardrail._json import MAX_CONTAINERS, MAX_DEPTH, parse_json_object, parse_lenient_object
 
 
 def arrays(depth: int) -> bytes:
@@ -386,3 +386,63 @@ def test_object_of_many_members_is_not_one_of_duplicates() -> None:
     members = {f"m{number}": number for number in range(1_000)}
 
     assert parse_json_object(json.dumps(members).encode()) == members
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        pytest.param(b"{}", {}, id="empty"),
+        pytest.param(b'{"keys":[{"a":1},{"b":2}]}', {"keys": [{"a": 1}, {"b": 2}]}, id="nothing broken"),
+        pytest.param(b'{"keys":[{"a":1,"a":1},{"b":2}]}', {"keys": [None, {"b": 2}]}, id="a member twice"),
+        pytest.param(rb'{"keys":[{"a":1,"\u0061":2},7]}', {"keys": [None, 7]}, id="a member twice, escaped"),
+        pytest.param(
+            b'{"keys":[{"a":{"b":1,"b":2}}]}', {"keys": [{"a": None}]}, id="a member twice, further in"
+        ),
+        pytest.param(b'{"a":1e999}', {"a": float("inf")}, id="a number out of range"),
+        pytest.param(rb'{"a":"\ud800"}', {"a": "\ud800"}, id="half a surrogate pair"),
+    ],
+)
+def test_broken_part_is_none_of_the_rest(raw: bytes, value: object) -> None:
+    """
+    What is wrong inside of one object, such as one key of a set, leaves the others as they are.
+    """
+    parsed = parse_lenient_object(raw, max_containers=10)
+
+    assert parsed == value
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="an array"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"a":1', id="cut short"),
+        pytest.param(b'{"a":1}{}', id="two objects"),
+        pytest.param(b'{"a":1,"a":1}', id="a member of its own twice"),
+        pytest.param(b'{"a":NaN}', id="no JSON number"),
+        pytest.param(b'{"a":"\xff"}', id="not UTF-8"),
+        pytest.param('{"a":1}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(arrays(MAX_DEPTH + 1), id="too deep, arrays"),
+        pytest.param(objects(MAX_DEPTH + 1), id="too deep, objects"),
+    ],
+)
+def test_text_that_is_no_lenient_object_is_refused(raw: bytes) -> None:
+    """
+    What is wrong with the whole is an error, as it is for the strict parser.
+    """
+    with pytest.raises(ValueError, match=r".+"):
+        parse_lenient_object(raw, max_containers=1_000_000)
+
+
+def test_containers_of_a_lenient_object_have_their_own_bound() -> None:
+    """
+    How many arrays and objects there may be, the caller says.
+    """
+    raw = b'{"a":[' + b",".join([b"{}"] * 98) + b"]}"
+
+    parsed = parse_lenient_object(raw, max_containers=100)
+
+    assert len(parsed["a"]) == 98
+    with pytest.raises(ValueError, match="too many"):
+        parse_lenient_object(raw, max_containers=99)

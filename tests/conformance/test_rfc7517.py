@@ -134,17 +134,27 @@ async def test_r84_one_bad_key_does_not_break_the_set(bad: Any) -> None:
     [
         pytest.param(lambda text: text.replace(b'"kid"', b'"kid":"other","kid"'), id="a member"),
         pytest.param(lambda text: text.replace(b'"kid"', b'"\\u006bid":"other","kid"'), id="escaped"),
+        pytest.param(lambda text: text.replace(b'"kty"', b'"kty":"EC","kty"'), id="a member, with one value"),
         pytest.param(lambda text: b'{"keys":[],' + text[1:], id="the keys"),
-        pytest.param(lambda text: b'{"x":{"y":1,"y":2},' + text[1:], id="elsewhere"),
+        pytest.param(lambda text: text[:-1] + b',"keys":[]}', id="the keys, behind"),
+        pytest.param(lambda text: b'{"unknown":1,' + text[1:], id="an unknown member of the set"),
     ],
 )
 async def test_r85_members_stand_once_and_unknown_ones_are_ignored(spoil: Callable[[bytes], bytes]) -> None:
     """
-    R85 (RFC 7517 §4, §5): A set with a repeated member is not used at all; an unknown member means nothing.
+    R85 (RFC 7517 §4, §5): A set with a repeated member is not used, nor is a key, beside which the others
+    serve; an unknown member means nothing, whatever is in it.
     """
+    ours_broken, other_broken = [
+        httpx.Response(200, json={"keys": keys}).content.replace(b'"kty"', b'"kty":"EC","kty"', 1)
+        for keys in ([jwk(), OTHER], [OTHER, jwk()])
+    ]
     text = httpx.Response(200, json={"keys": [jwk(unknown={"x": 1})], "unknown": [1]}).content
 
     await fetching(text).accepts(token())
+    await fetching(b'{"x":{"y":1,"y":2},' + text[1:]).accepts(token())
+    await fetching(other_broken).accepts(token())
+    await fetching(ours_broken).refuses(token(), code="unknown_key")
     answer = await fetching(spoil(text)).send([(b"authorization", b"Bearer " + token())])
 
     assert (answer.status, answer.operator) == (503, None)
