@@ -6,10 +6,11 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ._claims import normalize_token_type
-from ._settings import names, require_async_client, require_fetchable
+from ._fetching import Fetching
+from ._settings import names, require_async_client, require_fetchable, require_flag
 from ._shapes import is_array, is_iterable, is_object
 from .errors import PolicyError
 
@@ -25,6 +26,7 @@ SUPPORTED_ALGORITHMS: Final = (
 DEFAULT_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 _URN: Final = re.compile(r"urn:[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")  # RFC 8141, loosely
 PROFILES: Final = ("default", "rfc9068")
+WARM_UPS: Final = ("background", "wait", "off")
 MAX_LEEWAY: Final = 300.0  # seconds; RFC 7519 §4.1.4 speaks of "no more than a few minutes"
 
 
@@ -48,6 +50,11 @@ class Issuer:
             then choose the keys.
         http_client: An object with the interface of `httpx.AsyncClient` for this issuer's requests, such as
             one with a private CA; None uses the middleware's.
+        fetching: How keys are fetched, kept and asked for again.
+        warm_up: What the application's startup (ASGI lifespan) does about the keys: begin to fetch them in
+            the ``background``, the default; ``wait`` for the attempt, at most ``fetching.timeout`` seconds,
+            and start whatever comes of it; or leave it to the first request, ``off``.
+        required: Whether the application counts as ready only with keys of this issuer; True by default.
 
     Raises:
         PolicyError: A value is not acceptable; the message names the right form.
@@ -63,18 +70,25 @@ class Issuer:
     insecure_allow_http: bool = field(default=False, kw_only=True)
     accepted_token_types: frozenset[str] | None = field(init=False, repr=False, compare=False)
     http_client: "httpx.AsyncClient | None" = field(default=None, kw_only=True, hash=False, repr=False)
+    fetching: Fetching = field(default=Fetching(), kw_only=True, repr=False)
+    warm_up: Literal["background", "wait", "off"] = field(default="background", kw_only=True, repr=False)
+    required: bool = field(default=True, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         _set(self, "algorithms", _algorithms(self.algorithms))
         _set(self, "token_types", _token_types(self.token_types))
         _set(self, "accepted_token_types", _normalized(self.token_types))
         _set(self, "keys", _keys(self.keys))
-        if not isinstance(self.insecure_allow_http, bool):
-            raise PolicyError(f"insecure_allow_http must be True or False; got {self.insecure_allow_http!r}")
+        for name in ("insecure_allow_http", "required"):
+            require_flag(name, getattr(self, name))
+        _require_one_of("profile", self.profile, PROFILES)
+        _require_one_of("warm_up", self.warm_up, WARM_UPS)
+        if not isinstance(self.fetching, Fetching):
+            raise PolicyError(
+                f"fetching must be a Fetching, such as Fetching(timeout=2.0); got {self.fetching!r}"
+            )
         require_async_client(self.http_client)
         self._check_urls()
-        if self.profile not in PROFILES:
-            raise PolicyError(f"profile must be one of {', '.join(PROFILES)}; got {self.profile!r}")
         if (
             isinstance(self.leeway, bool)
             or not isinstance(self.leeway, int | float)
@@ -151,6 +165,11 @@ def _keys(value: object) -> Mapping[str, Any] | None:
     if not any(is_object(key) and key.get("kty") in ("RSA", "EC", "OKP") for key in keys):
         raise PolicyError("keys holds no public key: RSA, EC or OKP (RFC 7518 §6.1, RFC 8037 §2)")
     return copy.deepcopy(dict(value))  # what the caller does with theirs later is not our concern
+
+
+def _require_one_of(name: str, value: object, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise PolicyError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
 
 
 def _set(instance: object, name: str, value: object) -> None:

@@ -35,6 +35,17 @@ def require_async_client(client: object) -> None:
         )
 
 
+def require_flag(name: str, value: object) -> None:
+    """
+    Refuse a setting that is not a truth value.
+
+    Raises:
+        PolicyError: It is not.
+    """
+    if not isinstance(value, bool):
+        raise PolicyError(f"{name} must be True or False; got {value!r}")
+
+
 def require_callables(**values: object) -> None:
     """
     Refuse settings that are called later and cannot be.

@@ -9,8 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from guardrail import Issuer
-from guardrail._issuer import DEFAULT_ALGORITHMS, MAX_LEEWAY, PROFILES, SUPPORTED_ALGORITHMS, issuers
+from guardrail import Fetching, Issuer
+from guardrail._issuer import (
+    DEFAULT_ALGORITHMS,
+    MAX_LEEWAY,
+    PROFILES,
+    SUPPORTED_ALGORITHMS,
+    WARM_UPS,
+    issuers,
+)
 from guardrail._settings import is_loopback
 from guardrail.errors import PolicyError
 
@@ -35,6 +42,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert made.algorithms == ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519") == DEFAULT_ALGORITHMS
     assert (made.profile, made.leeway, made.insecure_allow_http) == ("default", 30.0, False)
     assert (made.token_types, made.accepted_token_types) == (None, None)
+    assert (made.fetching, made.warm_up, made.required) == (Fetching(), "background", True)
 
 
 @pytest.mark.parametrize(
@@ -336,6 +344,54 @@ def test_other_profiles_are_refused(profile: object) -> None:
     """
     with pytest.raises(PolicyError, match="profile must be one of default, rfc9068"):
         issuer(profile=profile)
+
+
+@pytest.mark.parametrize("warm_up", WARM_UPS)
+def test_each_warm_up_can_be_chosen(warm_up: Any) -> None:
+    """
+    Startup may fetch in the background, wait, or leave it to the first request.
+    """
+    assert Issuer(URL, warm_up=warm_up).warm_up == warm_up
+    assert WARM_UPS == ("background", "wait", "off")
+
+
+@pytest.mark.parametrize("warm_up", ["", "Wait", "on", "background ", None, True, False, 0, ["wait"], b"off"])
+def test_other_warm_ups_are_refused(warm_up: object) -> None:
+    """
+    The message lists what there is; "off" is a word, and False is not.
+    """
+    with pytest.raises(PolicyError, match="warm_up must be one of background, wait, off; got"):
+        issuer(warm_up=warm_up)
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0, None, "False"])
+def test_required_is_a_boolean(value: object) -> None:
+    """
+    Whether readiness waits for an issuer is True or False, and nothing that is only like it.
+    """
+    assert [issuer(required=flag).required for flag in (True, False)] == [True, False]
+    with pytest.raises(PolicyError, match="required must be True or False"):
+        issuer(required=value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"fetching": Fetching(lifetime=300.0)}, id="fetching"),
+        pytest.param({"warm_up": "wait"}, id="warm-up"),
+        pytest.param({"required": False}, id="required"),
+    ],
+)
+def test_settings_of_fetching_make_another_issuer(settings: dict[str, Any]) -> None:
+    """
+    Issuers that are fetched, begun or counted differently are not equal, and share no keys.
+    """
+    one, same, other = Issuer(URL), Issuer(URL), issuer(**settings)
+
+    assert one == same
+    assert one != other
+    assert hash(other) == hash(issuer(**settings))
+    assert len({one, same, other}) == 2
 
 
 @pytest.mark.parametrize("leeway", [0, 0.0, 0.5, 30, 299.9, MAX_LEEWAY], ids=repr)
