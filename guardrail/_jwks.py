@@ -1,50 +1,36 @@
 """
 `RemoteKeySet`: an issuer's keys over HTTP, fetched once for any number of callers, kept, and replaced.
 
-Its state is the keys in use, or none yet, and what recent fetches say of the next one. A fetch runs in a
-task of its own, so that a cancelled caller takes nobody else's keys along.
-
-    no keys ──fetched──► fresh ──lifetime──► due ──fetched──► fresh
-       │ failed                               │ failed
-       ▼                                      ▼
-    503 until the pause is over          keys stay in use, nobody waits; after a day, 503
+What to do when is decided by the machine in `_key_state`; the fetches run in `_key_fetches`, in tasks of
+their own, so that a cancelled caller takes nobody else's keys along. Here requests are answered.
 """
 
 import asyncio
 import math
-import threading
+import random
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
 import httpx
 
+from ._fork import renew_after_fork
+from ._health import IssuerHealth
 from ._issuer import Issuer
-from ._keys import Selection, VerificationKeys
-from ._source import KeySource
+from ._key_fetches import KeyFetches
+from ._key_report import KeyReport
+from ._key_state import Phase, Snapshot, Step
+from ._keys import Selection
 from .errors import UnavailableError, UnknownKeyError
-from .events import KeysFetched, KeysFetchFailed, Listener, printable
+from .events import Listener
 
-LIFETIME: Final = 600.0  # seconds a fetched set is used before it is asked for again
-MAX_STALE: Final = 86_400.0  # seconds a set outlives its lifetime while the issuer cannot be reached
-TIMEOUT: Final = 5.0  # seconds for discovery and fetch together
-REFETCH_BUDGET: Final = 2  # fetches for unknown key IDs, per window: random key IDs must not flood an issuer
-REFETCH_WINDOW: Final = 30.0  # seconds
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds after the n-th failure in a row
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    keys: VerificationKeys
-    generation: int
-    fetched_at: float  # monotonic seconds, when the fetch began
+__all__ = ["RemoteKeySet"]
 
 
 class RemoteKeySet:
     """
-    The keys of one issuer, discovered and fetched; used by any number of tasks and event loops.
+    The keys of one issuer, discovered and fetched; used by any number of tasks, threads and event loops.
+
+    A loop cannot wait for another one's fetch: each has its own, and they share all the rest.
     """
 
     def __init__(
@@ -53,37 +39,48 @@ class RemoteKeySet:
         *,
         http_client: httpx.AsyncClient | None = None,
         emit: Listener = lambda _: None,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         """
         Args:
-            issuer: Whose keys.
+            issuer: Whose keys; its ``fetching`` has the limits.
             http_client: What to fetch with, unless the issuer brings its own; None makes one per fetch
                 around one shared TLS context.
-            emit: Hears of fetches.
+            emit: Hears of what happens to the keys.
+            clock: Wall clock for what `health` reports, in seconds since the epoch.
             monotonic: Clock for durations, in seconds.
+            jitter: Numbers from 0 up to 1.
         """
         self._issuer = issuer
-        self._source = KeySource(issuer, http_client=http_client)
-        self._emit = emit
+        self._report = KeyReport(issuer, emit=emit, clock=clock)
+        self._fetches = KeyFetches(
+            issuer, http_client=http_client, report=self._report, monotonic=monotonic, jitter=jitter
+        )
+        self._state = self._fetches.state
         self._monotonic = monotonic
-        self._snapshot: _Snapshot | None = None
-        self._flights: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
-        self._failures = 0
-        self._retry_at = float("-inf")
-        self._trying_until = float("-inf")
-        self._refetches: deque[float] = deque(maxlen=REFETCH_BUDGET)
-        self._budget_lock = threading.Lock()  # event loops in several threads share the budget
+        renew_after_fork(self._fetches)
 
-    @property
-    def generation(self) -> int | None:
+    def holds(self, generation: int) -> bool:
         """
-        A number that changes whenever the keys do; None while they are due for a refresh.
+        Whether what was verified under *generation* still stands, with nothing to be waited for first.
+
+        Begins a scheduled refresh in the background, and tells when stale keys are used.
         """
-        snapshot = self._snapshot
-        if snapshot is None or self._is_due(snapshot) or self._is_too_old(snapshot):
-            return None
-        return snapshot.generation
+        snapshot = self._state.snapshot
+        if snapshot is None or snapshot.generation != generation:
+            return False
+        now = self._monotonic()
+        if now < snapshot.refresh_at:
+            return True
+        step = self._state.step(now)
+        if step is Step.USE_AND_REFRESH:
+            self._fetches.begin()
+        elif step is not Step.USE:
+            return False
+        self._report.used(snapshot, now)
+        return True
 
     async def select(self, kid: str | None, algorithm: str) -> Selection:
         """
@@ -93,148 +90,120 @@ class RemoteKeySet:
         very request, within a budget.
 
         Raises:
-            UnknownKeyError: The issuer has no such key.
+            UnknownKeyError: The issuer has no such key, or was asked often enough.
             UnavailableError: No keys are in hand and none could be fetched; or the key is unknown, and the
                 issuer cannot be asked for it.
         """
-        before = self._snapshot
-        snapshot = await self._current()
-        try:
-            return Selection(snapshot.keys.select(kid, algorithm), snapshot.generation)
-        except UnknownKeyError:
-            # A set that this very request fetched is as new as it gets.
-            if snapshot is not before:
-                raise
-        await self._refetch(kid)
-        snapshot = await self._current()
-        return Selection(snapshot.keys.select(kid, algorithm), snapshot.generation)
+        begun_before = self._state.fetches
+        snapshot = self._state.snapshot
+        if snapshot is None or self._monotonic() >= snapshot.refresh_at:
+            snapshot = await self._current()
+        if snapshot.number > begun_before:
+            return self._judge(snapshot, kid, algorithm)
+        return self._find(snapshot, kid, algorithm) or await self._ask_again(kid, algorithm, begun_before)
 
-    async def _refetch(self, kid: str | None) -> None:
+    async def _current(self) -> Snapshot:
         """
-        Ask the issuer again for a key we do not have; joining a fetch that runs costs nothing.
+        The keys to use now, fetched first where the machine says so.
         """
-        is_running = self._running() is not None
-        if not is_running and self._monotonic() >= self._retry_at:
-            self._take_refetch(kid)
-            is_running = True
-        if is_running:
-            await self._refresh()
-        if self._failures:
-            # A key we could not ask for is not a key that does not exist: 503, never 401.
-            raise self._unavailable()
-
-    def _is_due(self, snapshot: _Snapshot) -> bool:
-        """
-        Whether a refresh should be begun: not while a failed one pauses, or is being tried again.
-        """
-        return self._monotonic() >= max(snapshot.fetched_at + LIFETIME, self._retry_at, self._trying_until)
-
-    def _is_too_old(self, snapshot: _Snapshot) -> bool:
-        return self._monotonic() >= snapshot.fetched_at + LIFETIME + MAX_STALE
-
-    async def _current(self) -> _Snapshot:
-        """
-        The keys to use now. Whoever finds them due waits for the refresh; once one has failed, nobody does.
-        """
-        snapshot = self._snapshot
-        if snapshot is None or self._is_too_old(snapshot):
-            if self._monotonic() >= self._retry_at:
-                await self._refresh()
-        elif self._is_due(snapshot):
-            must_wait = not self._failures or self._lost_flight()
-            flight = self._begin()
-            if must_wait:
-                await asyncio.shield(flight)
-        snapshot = self._snapshot
-        if snapshot is None or self._is_too_old(snapshot):
+        step = self._state.step(self._monotonic())
+        if step is Step.WAIT:
+            await self._fetches.begin().wait()
+        elif step is Step.USE_AND_REFRESH:
+            self._fetches.begin()
+        snapshot = self._state.snapshot
+        if snapshot is None or self._state.phase(self._monotonic()) is Phase.EMPTY:
             raise self._unavailable()
         return snapshot
 
-    def _unavailable(self) -> UnavailableError:
-        message = f"the keys of {self._issuer.url} could not be had"
-        return UnavailableError(message, retry_after=math.ceil(max(1.0, self._retry_at - self._monotonic())))
-
-    def _take_refetch(self, kid: str | None) -> None:
+    async def _ask_again(self, kid: str | None, algorithm: str, begun_before: int) -> Selection:
         """
-        Take one refetch out of the budget.
-
-        Raises:
-            UnknownKeyError: There is none left: random key IDs must not flood the issuer.
-            UnavailableError: There is none left, and the last one failed.
+        Ask for a key that is not in hand, with a fetch that begins after the request for it came.
         """
-        now = self._monotonic()
-        with self._budget_lock:
-            if len(self._refetches) < REFETCH_BUDGET or now >= self._refetches[0] + REFETCH_WINDOW:
-                self._refetches.append(now)
-                return
-        if self._failures:
+        with self._fetches.lock:
+            now = self._monotonic()
+            is_known = self._state.is_known_unknown(kid, algorithm, now)
+            refetches_left = self._state.refetches_left(now)
+        if is_known:
+            raise UnknownKeyError("the issuer said a short while ago that it has no such key", kid=kid)
+        running = self._fetches.running()
+        if running is not None and (running.number or math.inf) <= begun_before:
+            # It may have been answered before the key was there. Who could not ask again then does not wait
+            # for it: with a slow issuer, random key IDs would pile up here.
+            if not refetches_left or running.is_full:
+                raise self._over_budget(kid)
+            await running.wait()
+            found = self._find(await self._current(), kid, algorithm)
+            if found is not None:
+                return found
+        snapshot = self._newer_than(begun_before) or await self._refetch(kid, begun_before)
+        return self._judge(snapshot, kid, algorithm)
+
+    def _newer_than(self, begun_before: int) -> Snapshot | None:
+        snapshot = self._state.snapshot
+        return snapshot if snapshot is not None and snapshot.number > begun_before else None
+
+    async def _refetch(self, kid: str | None, begun_before: int) -> Snapshot:
+        """
+        Fetch within the budget. One that is about to begin, or began since the request came, costs nothing.
+        """
+        if self._fetches.running() is None:
+            with self._fetches.lock:
+                is_taken = self._state.take_refetch(self._monotonic())
+            if not is_taken:
+                raise self._over_budget(kid)
+        flight = self._fetches.begin()
+        if flight.is_full:
+            raise self._over_budget(kid)
+        await flight.wait()
+        snapshot = self._newer_than(begun_before)
+        if snapshot is None:
+            # A key we could not ask for is not a key that does not exist: 503, never 401.
             raise self._unavailable()
-        raise UnknownKeyError("no key fits, and the issuer was asked often enough", kid=kid)
+        return snapshot
 
-    def _running(self) -> asyncio.Task[None] | None:
+    def _find(self, snapshot: Snapshot, kid: str | None, algorithm: str) -> Selection | None:
+        keys = snapshot.keys.find(kid, algorithm)
+        if not keys:
+            return None
+        self._report.used(snapshot, self._monotonic())
+        return Selection(keys, snapshot.generation)
+
+    def _judge(self, snapshot: Snapshot, kid: str | None, algorithm: str) -> Selection:
+        # Of a snapshot asked for since the request came: what is not in it does not exist.
+        found = self._find(snapshot, kid, algorithm)
+        if found is not None:
+            return found
+        with self._fetches.lock:
+            self._state.remember_unknown(kid, algorithm, self._monotonic())
+        raise UnknownKeyError("no single key of the issuer fits the header", kid=kid)
+
+    def _over_budget(self, kid: str | None) -> UnknownKeyError | UnavailableError:
+        if self._state.failures:  # or in a pause, when nobody may ask
+            return self._unavailable()
+        self._report.budget_spent(self._state.refetches)
+        return UnknownKeyError("no key fits, and the issuer was asked often enough", kid=kid)
+
+    def _unavailable(self) -> UnavailableError:
+        retry_after = math.ceil(max(1.0, self._state.retry_at - self._monotonic()))
+        return UnavailableError(f"the keys of {self._issuer.url} could not be had", retry_after=retry_after)
+
+    def refresh(self) -> asyncio.Task[None] | None:
         """
-        The fetch that runs on this event loop. One of another loop cannot be awaited here.
+        Begin what the next request would have to wait for, or would begin. None if that is nothing.
         """
-        flight = self._flights.get(asyncio.get_running_loop())
-        return None if flight is None or flight.done() else flight
+        is_wanted = self._state.step(self._monotonic()) in {Step.WAIT, Step.USE_AND_REFRESH}
+        return self._fetches.begin().task if is_wanted else None
 
-    def _lost_flight(self) -> bool:
+    async def aclose(self) -> None:
         """
-        Whether the last retry in the background ended with its event loop: then the next one is waited for.
+        Cancel the fetch that runs on this event loop. The key set can be used again afterwards.
         """
-        flights = list(self._flights.items())
-        return any(loop.is_closed() and (flight.cancelled() or not flight.done()) for loop, flight in flights)
+        await self._fetches.cancel()
 
-    def _begin(self) -> asyncio.Task[None]:
+    def health(self) -> IssuerHealth:
         """
-        The running fetch of this loop, or a new one; its outcome is in the state, never an exception.
+        How it stands, now.
         """
-        flight = self._running()
-        if flight is None:
-            loop = asyncio.get_running_loop()
-            self._flights = {one: task for one, task in list(self._flights.items()) if not one.is_closed()}
-            flight = self._flights[loop] = loop.create_task(self._fetch())
-            if self._failures:
-                self._trying_until = self._monotonic() + TIMEOUT
-        return flight
-
-    async def _refresh(self) -> None:
-        # Shielded: who waits may be cancelled, and the fetch goes on for the others.
-        await asyncio.shield(self._begin())
-
-    async def _fetch(self) -> None:
-        started = self._monotonic()
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                keys = await self._source.download()
-        except Exception as exc:  # noqa: BLE001 - an injected client raises what it likes; it is told, and 503
-            self._failed(exc)
-            return
-        self._fetched(keys, started)
-
-    def _failed(self, exc: Exception) -> None:
-        self._retry_at = self._monotonic() + PAUSES[min(self._failures, len(PAUSES) - 1)]
-        self._failures += 1
-        self._trying_until = float("-inf")
-        detail = printable(f"{type(exc).__name__}: {exc}", limit=200)
-        self._emit(
-            KeysFetchFailed(issuer=self._issuer.url, detail=detail, has_keys=self._snapshot is not None)
-        )
-
-    def _fetched(self, keys: VerificationKeys, started: float) -> None:
-        before = self._snapshot
-        if before is not None and before.fetched_at > started:
-            return  # another loop began later and was answered first: its keys are newer
-        generation = 0 if before is None else before.generation + (before.keys != keys)
-        self._snapshot = _Snapshot(keys, generation, started)
-        self._failures, self._retry_at, self._trying_until = 0, float("-inf"), float("-inf")
-        known = before.keys.key_ids if before is not None else frozenset[str]()
-        self._emit(
-            KeysFetched(
-                issuer=self._issuer.url,
-                added=tuple(sorted(map(printable, keys.key_ids - known))),
-                removed=tuple(sorted(map(printable, known - keys.key_ids))),
-                skipped=keys.skipped,
-                duration=self._monotonic() - started,
-            )
-        )
+        with self._fetches.lock:
+            return self._report.health(self._state, self._monotonic())

@@ -23,6 +23,7 @@ from ._claims import (
     validate_issuer,
 )
 from ._compact import CompactToken, parse_compact
+from ._fork import renew_after_fork
 from ._header import validate_header
 from ._issuer import Issuer
 from ._json import JSONObject
@@ -47,12 +48,11 @@ class VerifiedToken:
     key_set: KeySet
     generation: int
 
-    @property
-    def is_current(self) -> bool:
+    def stands(self) -> bool:
         """
         Whether the keys it was verified under are still those in use.
         """
-        return self.key_set.generation == self.generation
+        return self.key_set.holds(self.generation)
 
     def seconds_left(self, now: float) -> float:
         """
@@ -72,20 +72,23 @@ class TokenCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._tokens: LRUCache[CacheKey, VerifiedToken] = LRUCache(maxsize=max(size, 1))
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """
+        Forget all tokens, and whatever lock another thread holds: in a forked child, nobody does.
+        """
+        self._tokens: LRUCache[CacheKey, VerifiedToken] = LRUCache(maxsize=max(self._size, 1))
         # One middleware may serve several event loops in several threads, and a look-up reorders.
         self._lock = threading.Lock()
 
     def get(self, key: CacheKey) -> VerifiedToken | None:
         """
-        The verified token under *key*, if its keys are still in use.
+        The verified token under *key*, whatever has become of its keys since.
         """
         with self._lock:
-            verified = self._tokens.get(key)
-            if verified is None or verified.is_current:
-                return verified
-            del self._tokens[key]
-            return None
+            return self._tokens.get(key)
 
     def put(self, key: CacheKey, verified: VerifiedToken) -> None:
         """
@@ -198,6 +201,9 @@ class PackageVerifier:
         # Packages share the cache and not its entries: another package has other audiences.
         key = (id(self), hashlib.sha256(token).digest())
         verified = self._cache.get(key)
+        if verified is not None and not verified.stands():
+            self._cache.discard(key)
+            verified = None
         if verified is None:
             verified = await self._verify(parse_compact(token))
             self._cache.put(key, verified)

@@ -46,8 +46,10 @@ class CountingKeySet:
     """
 
     def __init__(self, keys: SigningKeys) -> None:
-        self.generation: int | None = 0
+        self.generation = 0
+        self.is_due = False
         self.selections = 0
+        self.asked_about: list[int] = []
         self._keys = keys
 
     @property
@@ -57,13 +59,20 @@ class CountingKeySet:
         """
         return read_jwk_set(self._keys.jwks(), algorithms=("EdDSA", "ES256", "RS256"))
 
+    def holds(self, generation: int) -> bool:
+        """
+        Whether these are still the keys, like any key set.
+        """
+        self.asked_about.append(generation)
+        return generation == self.generation and not self.is_due
+
     async def select(self, kid: str | None, algorithm: str) -> Selection:
         """
         The keys for a header, like any key set.
         """
         self.selections += 1
         await asyncio.sleep(0)
-        return Selection(self.published.select(kid, algorithm), self.generation or 0)
+        return Selection(self.published.select(kid, algorithm), self.generation)
 
 
 class OvertakenKeySet(CountingKeySet):
@@ -85,10 +94,14 @@ class DownKeySet:
     Keys that cannot be had.
     """
 
-    generation = None
-
     def __init__(self) -> None:
         self.selections = 0
+
+    def holds(self, generation: int) -> bool:
+        """
+        Nothing was verified under them.
+        """
+        return False
 
     async def select(self, kid: str | None, algorithm: str) -> Selection:
         """
@@ -644,8 +657,56 @@ async def test_an_entry_is_not_used_while_the_keys_are_due() -> None:
     token = authority.token()
     await verifying.authenticate(token)
 
-    authority.key_set.generation = None
+    authority.key_set.is_due = True
     await verifying.authenticate(token)
+    authority.key_set.is_due = False
+    await verifying.authenticate(token)
+
+    assert authority.key_set.selections == 2
+
+
+async def test_the_keys_of_an_entry_are_asked_about_on_each_use() -> None:
+    """
+    A key set hears of every use of what it verified: it may be time to refresh, or to tell of stale keys.
+    """
+    authority = Authority()
+    authority.key_set.generation = 7
+    verifying = verifier(authority)
+    token = authority.token()
+
+    for _ in range(3):
+        await verifying.authenticate(token)
+
+    assert (authority.key_set.selections, authority.key_set.asked_about) == (1, [7, 7])
+
+
+async def test_an_entry_whose_keys_are_gone_is_forgotten() -> None:
+    """
+    A token whose keys were taken back, and that is refused, leaves nothing behind.
+    """
+    authority, cache = Authority(), TokenCache(10)
+    verifying = verifier(authority, cache=cache)
+    token = authority.token()
+    await verifying.authenticate(token)
+    authority.keys.rotate(keep_previous=False)
+    authority.key_set.generation = 1
+
+    await refused(verifying, token)
+
+    assert cache.get((id(verifying), hashlib.sha256(token).digest())) is None
+
+
+async def test_renewed_cache_has_forgotten_and_works() -> None:
+    """
+    After a renewal, as in a forked child, a token is verified again, and then remembered again.
+    """
+    authority, cache = Authority(), TokenCache(10)
+    verifying, token = verifier(authority, cache=cache), authority.token()
+    await verifying.authenticate(token)
+
+    cache.renew()
+    for _ in range(2):
+        await verifying.authenticate(token)
 
     assert authority.key_set.selections == 2
 
@@ -662,7 +723,7 @@ async def test_an_entry_of_a_generation_gone_by_while_it_was_made_is_not_used() 
     verified = [await verifying.authenticate(token) for _ in range(2)]
 
     assert [one.generation for one in verified] == [0, 1]
-    assert [one.is_current for one in verified] == [False, False]
+    assert [one.stands() for one in verified] == [False, False]
     assert authority.key_set.selections == 2
 
 
