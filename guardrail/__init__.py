@@ -5,10 +5,13 @@ Routes declare what they need with a service package's decorator; `GuardrailMidd
 token, decides, and puts the `Operator` on the request. See the README for a start.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from . import errors, events
 from ._decision import current_operator
+from ._fetching import Fetching
+from ._health import Health, IssuerHealth
 from ._issuer import Issuer
 from ._operator import Actor, Operator, TokenFacts
 from ._policy import Requirement, ServicePackage, public
@@ -16,11 +19,15 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._middleware import GuardrailMiddleware
+    from ._readiness import health, health_app
 
 __all__ = [
     "Actor",
+    "Fetching",
     "GuardrailMiddleware",
+    "Health",
     "Issuer",
+    "IssuerHealth",
     "Operator",
     "Requirement",
     "ServicePackage",
@@ -29,20 +36,27 @@ __all__ = [
     "current_operator",
     "errors",
     "events",
+    "health",
+    "health_app",
     "public",
 ]
 
 
+_LAZY: Final = {
+    "GuardrailMiddleware": "._middleware",
+    "health": "._readiness",
+    "health_app": "._readiness",
+}
+
+
 def __getattr__(name: str) -> Any:
     """
-    Load the middleware, and with it httpx and cryptography, when it is first asked for.
+    Load the middleware, and with it httpx and cryptography, when it is first asked for (PEP 562).
     """
-    if name != "GuardrailMiddleware":
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ._middleware import GuardrailMiddleware  # noqa: PLC0415 - this is what makes it lazy (PEP 562)
-
-    globals()[name] = GuardrailMiddleware
-    return GuardrailMiddleware
+    globals()[name] = found = getattr(import_module(_LAZY[name], __name__), name)
+    return found
 
 
 def __dir__() -> list[str]:

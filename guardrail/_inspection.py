@@ -11,7 +11,7 @@ from ._route_table import RouteTable
 from ._routing import find_router, survey_routes, wrapped_by
 from .errors import MiddlewareMissingError, PolicyError
 
-__all__ = ["survey"]
+__all__ = ["is_guarded", "survey"]
 
 
 def survey(app: object) -> RouteTable:
@@ -55,6 +55,13 @@ def _added_to(app: Starlette) -> GuardrailMiddleware:
     except TypeError as exc:
         raise PolicyError(f"GuardrailMiddleware cannot be made as it was added: {exc}") from exc
     return cast("GuardrailMiddleware", guard)
+
+
+def is_guarded(app: Starlette) -> bool:
+    """
+    Whether `GuardrailMiddleware` was added to *app*, at whichever place.
+    """
+    return any(_is_ours(middleware.cls) for middleware in app.user_middleware)
 
 
 def _is_ours(cls: object) -> bool:

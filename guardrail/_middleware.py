@@ -23,6 +23,8 @@ from ._bearer import extract_token
 from ._challenge import not_allowed, not_found, send_answer, unavailable
 from ._decision import Decision, assumed_operator
 from ._declaration import Declaration
+from ._health import Health
+from ._key_sets import KeySets
 from ._operator import ANONYMOUS, Operator
 from ._policies import CompiledPolicy, PolicyCompiler
 from ._policy import Requirement
@@ -38,9 +40,8 @@ from .events import (
     PlainHttpUsed,
     TokenAccepted,
     TokenRefused,
-    dispatcher,
-    printable,
 )
+from .events._event import dispatcher, printable
 
 if TYPE_CHECKING:
     import httpx
@@ -101,12 +102,9 @@ class GuardrailMiddleware:
         self._emit = dispatcher(listeners(on_event))
         self._not_found = not_found
         self._clock = clock
+        self.key_sets = KeySets(emit=self._emit, http_client=http_client, clock=clock, monotonic=monotonic)
         self._compiler = PolicyCompiler(
-            emit=self._emit,
-            http_client=http_client,
-            clock=clock,
-            monotonic=monotonic,
-            token_cache_size=entries(token_cache_size),
+            key_sets=self.key_sets, clock=clock, token_cache_size=entries(token_cache_size)
         )
         self._policies: dict[Declaration, CompiledPolicy] = {}
         self._table: RouteTable | None = None
@@ -136,6 +134,13 @@ class GuardrailMiddleware:
         else:
             await self._guard(found, scope, receive, send)
 
+    @property
+    def health(self) -> Health:
+        """
+        How the issuers of the application stand; see `guardrail.health`.
+        """
+        return Health(self.key_sets.health(), is_started=self._table is not None)
+
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._compile(scope)
@@ -144,7 +149,8 @@ class GuardrailMiddleware:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": str(exc)})
             raise
-        await self.app(scope, receive, send)
+        await self.key_sets.warm_up()
+        await self.app(scope, self.key_sets.until_shutdown(receive), send)
 
     def _compile(self, scope: Scope) -> RouteTable:
         """

@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import httpx
 import pytest
@@ -29,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from guardrail import (
+    Fetching,
     GuardrailMiddleware,
     Issuer,
     Operator,
@@ -38,13 +40,16 @@ from guardrail import (
     public,
 )
 from guardrail._operator import ANONYMOUS
+from guardrail.cli._servers import address, free_port, serving
 from guardrail.errors import CODES, MiddlewareMissingError, PolicyError, UndeclaredRouteError
 from guardrail.events import (
     Event,
     KeysFetched,
     KeysFetchFailed,
+    KeysRotated,
     KeysUnavailable,
     PlainHttpUsed,
+    StaleKeysUsed,
     TokenAccepted,
     TokenRefused,
 )
@@ -83,7 +88,15 @@ def package(fake: FakeIssuer, **settings: Any) -> ServicePackage:
     """
     The service package ``orders``, whose tokens *fake* issues.
     """
-    return ServicePackage("orders", issuer=fake.issuer, audience=fake.audience, **settings)
+    standard: dict[str, Any] = {"issuer": fake.issuer, "audience": fake.audience}
+    return ServicePackage("orders", **standard | settings)
+
+
+def pausing(fake: FakeIssuer, seconds: float) -> Issuer:
+    """
+    The issuer, left alone for exactly so long after each failure: between bounds that are equal is no jitter.
+    """
+    return replace(fake.issuer, fetching=Fetching(backoff_bounds=(seconds, seconds)))
 
 
 def endpoint(ran: list[str] | None = None) -> Callable[[Request], Awaitable[Response]]:
@@ -382,12 +395,12 @@ async def test_without_keys_the_service_is_unavailable() -> None:
     """
     fake, ran = new_issuer(), list[str]()
     fake.go_down()
-    app = guarded(package(fake).requires(), ran, monotonic=Clock(0.0))
+    app = guarded(package(fake, issuer=pausing(fake, 3.0)).requires(), ran, monotonic=Clock(0.0))
 
     response = await ask(app, token=fake.token())
 
     assert response.status_code == 503
-    assert response.headers["retry-after"] == "1"
+    assert response.headers["retry-after"] == "3"
     assert response.headers["cache-control"] == "no-store"
     assert "www-authenticate" not in response.headers
     assert response.json() == {"type": "about:blank", "title": "Service Unavailable", "status": 503}
@@ -400,16 +413,17 @@ async def test_an_issuer_that_comes_back_is_used_without_a_restart() -> None:
     """
     fake, monotonic = new_issuer(), Clock(0.0)
     fake.go_down()
-    app = guarded(package(fake).requires(), monotonic=monotonic)
+    app = guarded(package(fake, issuer=pausing(fake, 3.0)).requires(), monotonic=monotonic)
     token = fake.token()
 
     statuses = [(await ask(app, token=token)).status_code for _ in range(3)]
-    asked = fake.request_count
     fake.come_up()
-    monotonic.now += 1.0
-    statuses.append((await ask(app, token=token)).status_code)
+    for elapsed in (2.9, 0.1):
+        monotonic.now += elapsed
+        asked = fake.request_count
+        statuses.append((await ask(app, token=token)).status_code)
 
-    assert statuses == [503, 503, 503, 200]
+    assert statuses == [503, 503, 503, 503, 200]
     assert asked == 1
 
 
@@ -787,13 +801,20 @@ async def test_an_outage_is_told() -> None:
     """
     fake, heard = new_issuer(), list[Event]()
     fake.go_down()
-    app = guarded(package(fake).requires(), on_event=[heard.append], monotonic=Clock(0.0))
+    requirement = package(fake, issuer=pausing(fake, 3.0)).requires()
+    app = guarded(requirement, on_event=[heard.append], monotonic=Clock(0.0))
 
     await ask(app, token=fake.token())
 
     assert heard == [
-        KeysFetchFailed(issuer=fake.url, detail="ConnectError: the fake issuer is down", has_keys=False),
-        KeysUnavailable(code="keys_unavailable", package="orders", route="/orders", retry_after=1.0),
+        KeysFetchFailed(
+            issuer=fake.url,
+            detail="ConnectError: the fake issuer is down",
+            has_keys=False,
+            failures=1,
+            retry_after=3.0,
+        ),
+        KeysUnavailable(code="keys_unavailable", package="orders", route="/orders", retry_after=3.0),
     ]
 
 
@@ -803,10 +824,9 @@ async def test_the_event_of_an_outage_says_what_the_answer_said() -> None:
     """
     fake, heard, monotonic = new_issuer(), list[Event](), Clock(0.0)
     fake.go_down()
-    app = guarded(package(fake).requires(), on_event=[heard.append], monotonic=monotonic)
-    for elapsed in (0.0, 1.0):
-        monotonic.now += elapsed
-        await ask(app, token=fake.token())
+    requirement = package(fake, issuer=pausing(fake, 2.0)).requires()
+    app = guarded(requirement, on_event=[heard.append], monotonic=monotonic)
+    await ask(app, token=fake.token())
     monotonic.now += 0.5  # of a pause of 2 s
 
     response = await ask(app, token=fake.token())
@@ -1160,6 +1180,578 @@ def test_a_right_setting_is_accepted(settings: dict[str, Any]) -> None:
     middleware = GuardrailMiddleware(Starlette(), **settings)
 
     assert isinstance(middleware, GuardrailMiddleware)
+
+
+# Warm-up and shutdown
+
+
+class SlowIssuer:
+    """
+    A fake issuer that answers nobody before it is let, and notes who has asked.
+    """
+
+    def __init__(self, fake: FakeIssuer) -> None:
+        self.fake = fake
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._respond))
+
+    async def _respond(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await self.fake.http_client.get(request.url)
+
+    def issuer(self, **settings: Any) -> Issuer:
+        """
+        The issuer, as a service package takes it.
+        """
+        return Issuer(self.fake.url, http_client=self.client, **settings)
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, *, is_settled: bool = False) -> AsyncIterator[list[str]]:
+    """
+    An application between startup and shutdown, as a server has it that takes an exception for "no lifespan
+    support", and what it answered so far; *is_settled*: once what startup began has come to its end.
+    """
+    before = asyncio.all_tasks()
+    sent, incoming = list[str](), asyncio.Queue[Message]()
+    answered = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        answered.set()
+
+    async def run() -> None:
+        try:
+            scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+            await app(scope, incoming.get, send)
+        except Exception as exc:  # noqa: BLE001 - as servers do
+            sent.append(type(exc).__name__)
+        finally:
+            answered.set()
+
+    await incoming.put({"type": "lifespan.startup"})
+    running = asyncio.ensure_future(run())
+    async with asyncio.timeout(5.0):
+        await answered.wait()
+        begun = asyncio.all_tasks() - before - {running}
+        if begun and is_settled:
+            await asyncio.wait(begun)
+        yield sent
+        await incoming.put({"type": "lifespan.shutdown"})
+        await running
+
+
+@asynccontextmanager
+async def no_task_left() -> AsyncIterator[None]:
+    """
+    At the end there runs no task that did not run at the beginning.
+    """
+    before = asyncio.all_tasks()
+    yield
+    assert asyncio.all_tasks() - before == set()
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[None]:
+    """
+    At the end, what was begun in the background has come to its own end.
+    """
+    before = asyncio.all_tasks()
+    yield
+    begun = asyncio.all_tasks() - before
+    if begun:
+        _, running = await asyncio.wait(begun, timeout=5.0)
+        assert running == set()
+
+
+STARTED, STOPPED = "lifespan.startup.complete", "lifespan.shutdown.complete"
+
+
+@ADDED
+async def test_startup_does_not_wait_for_the_issuer(is_added: bool) -> None:
+    """
+    The application starts while the issuer still thinks, and its keys are there without a request for them.
+    """
+    slow, heard, has_heard = SlowIssuer(new_issuer()), list[Event](), asyncio.Event()
+    route = Route("/orders", package(slow.fake, issuer=slow.issuer()).requires()(endpoint()))
+    listeners = [heard.append, lambda _: has_heard.set()]
+    app, notes = noting_application(route, is_added=is_added, on_event=listeners)
+
+    async with served(app) as answers:
+        before = (list(answers), list(notes), slow.fake.request_count)
+        slow.may_answer.set()
+        await has_heard.wait()
+        fetched = slow.fake.request_count
+        status = (await ask(app, token=slow.fake.token())).status_code
+
+    assert before == ([STARTED], ["started"], 0)
+    assert answers == [STARTED, STOPPED]
+    assert [type(event) for event in heard] == [KeysFetched, TokenAccepted]
+    assert (status, fetched, slow.fake.request_count) == (200, 2, 2)
+
+
+@ADDED
+async def test_request_during_the_warm_up_shares_its_fetch(is_added: bool) -> None:
+    """
+    Who comes before the keys do waits for the fetch that startup began.
+    """
+    slow = SlowIssuer(new_issuer())
+    route = Route("/orders", package(slow.fake, issuer=slow.issuer()).requires()(endpoint()))
+    app, _ = noting_application(route, is_added=is_added)
+
+    async with served(app):
+        await slow.asked.wait()
+        asking = [asyncio.ensure_future(ask(app, token=slow.fake.token())) for _ in range(3)]
+        slow.may_answer.set()
+        responses = await asyncio.gather(*asking)
+
+    assert [response.status_code for response in responses] == [200] * 3
+    assert slow.fake.request_count == 2
+
+
+@ADDED
+async def test_startup_waits_where_it_is_told_to(is_added: bool) -> None:
+    """
+    With ``warm_up="wait"`` nothing of the application starts before the attempt has come to its end.
+    """
+    slow = SlowIssuer(new_issuer())
+    requirement = package(slow.fake, issuer=slow.issuer(warm_up="wait")).requires()
+    app, notes = noting_application(Route("/orders", requirement(endpoint())), is_added=is_added)
+    noted = list[list[str]]()
+
+    async def answer_later() -> None:
+        await slow.asked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        noted.append(list(notes))
+        slow.may_answer.set()
+
+    later = asyncio.ensure_future(answer_later())
+    async with served(app):
+        fetched = slow.fake.request_count
+        noted.append(list(notes))
+    await later
+
+    assert noted == [[], ["started"]]
+    assert fetched == 2
+
+
+async def test_startup_that_waits_survives_an_issuer_that_is_down() -> None:
+    """
+    Without its issuer an API starts, answers 503, and serves when the issuer is back.
+    """
+    fake, heard, monotonic = new_issuer(), list[Event](), Clock(0.0)
+    fake.go_down()
+    requirement = package(fake, issuer=replace(pausing(fake, 3.0), warm_up="wait")).requires()
+    app, _ = noting_application(
+        Route("/orders", requirement(endpoint())),
+        is_added=True,
+        on_event=[heard.append],
+        monotonic=monotonic,
+    )
+
+    async with served(app) as answers:
+        told = [type(event) for event in heard]
+        statuses = [(await ask(app, token=fake.token())).status_code]
+        fake.come_up()
+        monotonic.now += 3.0
+        statuses.append((await ask(app, token=fake.token())).status_code)
+
+    assert told == [KeysFetchFailed]
+    assert statuses == [503, 200]
+    assert answers == [STARTED, STOPPED]
+
+
+async def test_without_warm_up_the_first_token_is_the_first_to_ask() -> None:
+    """
+    With ``warm_up="off"`` the issuer hears nothing of a startup, nor of requests without a token.
+    """
+    fake = new_issuer()
+    requirement = package(fake, issuer=replace(fake.issuer, warm_up="off")).requires()
+    app, _ = noting_application(Route("/orders", requirement(endpoint())), is_added=True)
+
+    async with served(app, is_settled=True):
+        statuses = [(await ask(app)).status_code, (await ask(app, token="a.b.c")).status_code]
+        asked = fake.request_count
+        statuses.append((await ask(app, token=fake.token())).status_code)
+
+    assert statuses == [401, 401, 200]
+    assert (asked, fake.request_count) == (0, 2)
+
+
+@ADDED
+async def test_shutdown_cancels_a_running_fetch(is_added: bool) -> None:
+    """
+    An issuer that never answers does not hold the process: no task is left, and nothing is told.
+    """
+    slow, heard = SlowIssuer(new_issuer()), list[Event]()
+    route = Route("/orders", package(slow.fake, issuer=slow.issuer()).requires()(endpoint()))
+    app, notes = noting_application(route, is_added=is_added, on_event=[heard.append])
+
+    async with no_task_left(), served(app) as answers:
+        await slow.asked.wait()
+
+    assert (answers, notes, heard) == ([STARTED, STOPPED], ["started", "stopped"], [])
+    assert slow.fake.request_count == 0
+
+
+async def test_client_that_the_application_closes_may_be_the_one_that_fetches() -> None:
+    """
+    What runs is ended before the application's own shutdown: a client it closes there fails no fetch.
+    """
+    slow, heard = SlowIssuer(new_issuer()), list[Event]()
+
+    @asynccontextmanager
+    async def closing(_: Starlette) -> AsyncIterator[None]:
+        yield
+        slow.may_answer.set()
+        await slow.client.aclose()
+        for _turn in range(20):
+            await asyncio.sleep(0)
+
+    orders = ServicePackage("orders", issuer=Issuer(slow.fake.url), audience=slow.fake.audience)
+    app = Starlette(routes=[Route("/orders", orders.requires()(endpoint()))], lifespan=closing)
+    app.add_middleware(GuardrailMiddleware, http_client=slow.client, on_event=[heard.append])
+
+    async with no_task_left(), served(app) as answers:
+        await slow.asked.wait()
+
+    assert (answers, heard) == ([STARTED, STOPPED], [])
+
+
+@pytest.mark.parametrize("is_added", [True, False], ids=["added", "wrapped around"])
+async def test_shutdown_that_fails_leaves_no_fetch_behind(is_added: bool) -> None:
+    """
+    What was begun is ended also where the application's own shutdown raises.
+    """
+    slow = SlowIssuer(new_issuer())
+
+    @asynccontextmanager
+    async def failing(_: Starlette) -> AsyncIterator[None]:
+        yield
+        raise RuntimeError("the pool does not close")
+
+    requirement = package(slow.fake, issuer=slow.issuer()).requires()
+    inner = Starlette(routes=[Route("/orders", requirement(endpoint()))], lifespan=failing)
+    if is_added:
+        inner.add_middleware(GuardrailMiddleware)
+    app: ASGIApp = inner if is_added else GuardrailMiddleware(inner)
+
+    async with no_task_left(), served(app) as answers:
+        await slow.asked.wait()
+
+    assert answers == [STARTED, "lifespan.shutdown.failed", "RuntimeError"]
+
+
+@ADDED
+async def test_an_application_can_be_started_again(is_added: bool) -> None:
+    """
+    A shutdown is not final: the same application starts again, with the keys it has, or fetches them anew.
+    """
+    fake, monotonic = new_issuer(), Clock(0.0)
+    app, notes = noting_application(
+        Route("/orders", package(fake).requires()(endpoint())), is_added=is_added, monotonic=monotonic
+    )
+    token, asked, statuses = fake.token(), list[int](), list[int]()
+
+    for elapsed in (0.0, 10.0, 1_000.0):
+        monotonic.now += elapsed
+        async with no_task_left(), served(app, is_settled=True) as answers:
+            asked.append(fake.request_count)
+            statuses.append((await ask(app, token=token)).status_code)
+        assert answers == [STARTED, STOPPED]
+
+    assert (asked, statuses) == ([2, 2, 4], [200] * 3)
+    assert notes == ["started", "stopped"] * 3
+
+
+async def test_an_application_stopped_in_its_warm_up_can_be_started_again() -> None:
+    """
+    A fetch that was cancelled is begun anew, and no pause is made for it.
+    """
+    slow, monotonic = SlowIssuer(new_issuer()), Clock(0.0)
+    route = Route("/orders", package(slow.fake, issuer=slow.issuer()).requires()(endpoint()))
+    app, _ = noting_application(route, is_added=True, monotonic=monotonic)
+    async with no_task_left(), served(app):
+        await slow.asked.wait()
+
+    slow.may_answer.set()
+    async with no_task_left(), served(app):
+        status = (await ask(app, token=slow.fake.token())).status_code
+
+    assert (status, slow.fake.request_count) == (200, 2)
+
+
+def test_an_application_is_started_on_one_loop_after_another() -> None:
+    """
+    As tests do it: each startup has a new event loop, and a client of its own for each.
+    """
+    fake, monotonic = new_issuer(), Clock(0.0)
+    requirement = package(fake, issuer=replace(fake.issuer, warm_up="wait")).requires()
+    app, _ = noting_application(Route("/orders", requirement(endpoint())), is_added=True, monotonic=monotonic)
+
+    async def once() -> int:
+        async with no_task_left(), served(app):
+            return (await ask(app, token=fake.token())).status_code
+
+    statuses = []
+    for _ in range(3):
+        monotonic.now += 1_000.0
+        statuses.append(asyncio.run(once()))
+
+    assert statuses == [200] * 3
+    assert fake.request_count == 6
+
+
+def without_lifespan(ran: list[str], *, says: str) -> ASGIApp:
+    """
+    An application that is not Starlette's, and does not speak lifespan.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            if says == "nothing":
+                return
+            raise NotImplementedError(scope["type"])
+        ran.append(current_operator().operator_id)
+        await PlainTextResponse("ran")(scope, receive, send)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("says", "answers"),
+    [pytest.param("no", ["NotImplementedError"], id="raises"), pytest.param("nothing", [], id="returns")],
+)
+@pytest.mark.parametrize("warm_up", ["background", "wait", "off"])
+async def test_an_application_without_lifespan_is_warmed_up_and_served(
+    says: str, answers: list[str], warm_up: Literal["background", "wait", "off"]
+) -> None:
+    """
+    A server that asks in vain goes on to serve; what was begun before is not given up.
+    """
+    fake, ran = new_issuer(), list[str]()
+    requirement = package(fake, issuer=replace(fake.issuer, warm_up=warm_up)).requires()
+    app = GuardrailMiddleware(without_lifespan(ran, says=says), prefixes={"/orders": requirement})
+
+    async with served(app, is_settled=True) as told:
+        fetched = fake.request_count
+        statuses = [(await ask(app)).status_code, (await ask(app, token=fake.token())).status_code]
+
+    assert told == answers
+    assert fetched == (0 if warm_up == "off" else 2)
+    assert statuses == [401, 200]
+    assert (ran, fake.request_count) == ([f"{fake.url}#alice"], 2)
+
+
+@pytest.mark.parametrize("warm_up", ["background", "wait", "off"])
+@ADDED
+async def test_a_server_without_lifespan_fetches_with_the_first_token(
+    is_added: bool, warm_up: Literal["background", "wait", "off"]
+) -> None:
+    """
+    With ``lifespan="off"`` the first token's request fetches, whatever startup was told to do.
+    """
+    fake = new_issuer()
+    requirement = package(fake, issuer=replace(fake.issuer, warm_up=warm_up)).requires()
+    app, notes = noting_application(Route("/orders", requirement(endpoint())), is_added=is_added)
+
+    async with no_task_left():
+        statuses = [(await ask(app)).status_code]
+        asked = fake.request_count
+        statuses += [(await ask(app, token=fake.token())).status_code for _ in range(2)]
+
+    assert (statuses, asked, fake.request_count, notes) == ([401, 200, 200], 0, 2, [])
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_a_real_server_serves_with_and_without_lifespan(mode: str) -> None:
+    """
+    The same over sockets: uvicorn, an issuer of its own process' other thread, and keys that are fetched.
+    """
+    with free_port() as at_issuer, free_port() as at_api:
+        issuing = FakeIssuer(address(at_issuer), algorithm="EdDSA")
+
+        async def issue(request: Request) -> Response:
+            found = await issuing.http_client.get(f"{issuing.url}{request.url.path}")
+            return Response(found.content, found.status_code, media_type="application/json")
+
+        orders = ServicePackage("orders", issuer=issuing.url, audience=issuing.audience)
+        app, notes = noting_application(Route("/orders", orders.requires()(endpoint())), is_added=True)
+        issuer_app = Starlette(routes=[Route("/{path:path}", issue)])
+        with (
+            serving(issuer_app, sock=at_issuer, lifespan="off"),
+            serving(app, sock=at_api, lifespan=mode),
+        ):
+            statuses = [
+                httpx.get(f"{address(at_api)}/orders", headers=headers, trust_env=False).status_code
+                for headers in ({}, {"Authorization": f"Bearer {issuing.token()}"})
+            ]
+
+    assert statuses == [401, 200]
+    assert notes == (["started", "stopped"] if mode == "on" else [])
+    assert issuing.request_count == 2
+
+
+# Keys that come, go and grow stale
+
+
+async def test_a_key_that_is_gone_refuses_what_was_remembered_at_once() -> None:
+    """
+    A good answer without a key ends the tokens it verified with the next request, and not with its own end.
+    """
+    fake, heard, monotonic = new_issuer(), list[Event](), Clock(0.0)
+    app = guarded(package(fake).requires(), on_event=[heard.append], monotonic=monotonic)
+    old, old_kid = fake.token(), fake.keys.current.kid
+    statuses = [(await ask(app, token=old)).status_code for _ in range(2)]
+    fake.rotate(keep_previous=False)
+
+    statuses.append((await ask(app, token=fake.token())).status_code)  # the new key's first token
+    statuses += [(await ask(app, token=old)).status_code for _ in range(2)]
+
+    assert monotonic.now == 0.0
+    assert statuses == [200, 200, 200, 401, 401]
+    rotated = [event for event in heard if isinstance(event, KeysRotated)]
+    assert [(event.added, event.removed) for event in rotated] == [((fake.keys.current.kid,), (old_kid,))]
+    refusals = [event.code for event in heard if isinstance(event, TokenRefused)]
+    assert refusals == ["unknown_key", "unknown_key"]
+
+
+async def test_a_key_that_stays_keeps_what_was_remembered() -> None:
+    """
+    The same rotation with the previous key still published: its tokens are good, and verified anew once.
+    """
+    fake = new_issuer()
+    app = guarded(package(fake).requires())
+    old = fake.token()
+    statuses = [(await ask(app, token=old)).status_code]
+    fake.rotate(keep_previous=True)
+
+    statuses += [(await ask(app, token=token)).status_code for token in (fake.token(), old, old)]
+
+    assert statuses == [200] * 4
+    assert fake.request_count == 4
+
+
+async def test_a_key_gone_with_a_background_refresh_refuses_what_was_remembered() -> None:
+    """
+    The answer that counts may be nobody's request: the refresh at about 80 % of the lifetime.
+    """
+    fake, monotonic = new_issuer(), Clock(0.0)
+    app = guarded(package(fake).requires(), monotonic=monotonic)
+    token = fake.token()
+    statuses = [(await ask(app, token=token)).status_code]
+    fake.rotate(keep_previous=False)
+    monotonic.now += 520.0  # past 85 %
+
+    async with background():
+        statuses.append((await ask(app, token=token)).status_code)  # served, and begins the refresh
+    statuses.append((await ask(app, token=token)).status_code)
+
+    assert statuses == [200, 200, 401]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(b'{"keys": []}', id="an empty set"),
+        pytest.param(b"<html>", id="a page"),
+        pytest.param(b'{"keys": [{"kty": "oct", "k": "AAAA"}]}', id="no usable key"),
+    ],
+)
+async def test_a_bad_answer_takes_nothing_away(keys: bytes) -> None:
+    """
+    What is no JWK Set removes no key: tokens remembered and new ones stay good.
+    """
+    fake, monotonic, is_broken = new_issuer(), Clock(0.0), list[bool]()
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        if is_broken and request.url.path.endswith("/jwks"):
+            return httpx.Response(200, content=keys)
+        return await fake.http_client.get(request.url)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    orders = package(fake, issuer=Issuer(fake.url, http_client=client))
+    app = guarded(orders.requires(), monotonic=monotonic)
+    seen = fake.token()
+    statuses = [(await ask(app, token=seen)).status_code]
+    is_broken.append(True)
+    monotonic.now += 700.0
+
+    statuses += [(await ask(app, token=token)).status_code for token in (seen, seen, fake.token())]
+
+    assert statuses == [200] * 4
+
+
+async def test_remembered_tokens_are_served_by_stale_keys_and_it_is_told_each_time() -> None:
+    """
+    In an outage every use of stale keys is an event, also where the token was verified long before.
+    """
+    fake, heard, monotonic = new_issuer(), list[Event](), Clock(0.0)
+    issuer = pausing(fake, 3_600.0)
+    app = guarded(package(fake, issuer=issuer).requires(), on_event=[heard.append], monotonic=monotonic)
+    token = fake.token()
+    await ask(app, token=token)
+    fake.go_down()
+    heard.clear()
+    statuses = []
+
+    for elapsed in (700.0, 100.0, 100.0):
+        monotonic.now += elapsed
+        statuses.append((await ask(app, token=token)).status_code)
+
+    stale = [event for event in heard if isinstance(event, StaleKeysUsed)]
+    assert statuses == [200] * 3
+    assert stale == [StaleKeysUsed(issuer=fake.url, age=age) for age in (700.0, 800.0, 900.0)]
+    assert [type(event) for event in heard] == [
+        KeysFetchFailed, StaleKeysUsed, TokenAccepted,
+        StaleKeysUsed, TokenAccepted, StaleKeysUsed, TokenAccepted,
+    ]  # fmt: skip
+
+
+async def test_fresh_keys_are_used_without_a_word() -> None:
+    """
+    The same without the outage: one fetch more, and nothing told of staleness.
+    """
+    fake, heard, monotonic = new_issuer(), list[Event](), Clock(0.0)
+    app = guarded(package(fake).requires(), on_event=[heard.append], monotonic=monotonic)
+    token = fake.token()
+    await ask(app, token=token)
+    heard.clear()
+    statuses = []
+
+    for elapsed in (700.0, 100.0, 100.0):
+        monotonic.now += elapsed
+        statuses.append((await ask(app, token=token)).status_code)
+
+    assert statuses == [200] * 3
+    assert [type(event) for event in heard] == [KeysFetched, TokenAccepted, TokenAccepted, TokenAccepted]
+
+
+async def test_keys_that_are_too_old_serve_nobody() -> None:
+    """
+    Staleness has an end: past it a token seen before is 503, and good again when the issuer is.
+    """
+    fake, monotonic = new_issuer(), Clock(0.0)
+    issuer = replace(
+        fake.issuer, fetching=Fetching(lifetime=600.0, max_stale=300.0, backoff_bounds=(1.0, 1.0))
+    )
+    app = guarded(package(fake, issuer=issuer).requires(), monotonic=monotonic)
+    token = fake.token()
+    statuses = [(await ask(app, token=token)).status_code]
+    fake.go_down()
+
+    for elapsed in (899.0, 1.0):
+        monotonic.now += elapsed
+        async with background():
+            statuses.append((await ask(app, token=token)).status_code)
+    fake.come_up()
+    monotonic.now += 1.0
+    statuses.append((await ask(app, token=token)).status_code)
+
+    assert statuses == [200, 200, 503, 200]
 
 
 # Clocks
@@ -2026,13 +2618,14 @@ async def test_a_websocket_without_keys_is_unavailable() -> None:
     """
     fake, ran, heard = new_issuer(), list[str](), list[Event]()
     fake.go_down()
-    app = feed(package(fake).requires(), ran, on_event=[heard.append])
+    requirement = package(fake, issuer=pausing(fake, 3.0)).requires()
+    app = feed(requirement, ran, on_event=[heard.append], monotonic=Clock(0.0))
 
     told = await connect(app, token=fake.token(), extensions={"websocket.http.response": {}})
     closed = await connect(app, token=fake.token())
 
     assert told.sent[0]["status"] == 503
-    assert dict(told.sent[0]["headers"])[b"retry-after"] == b"1"
+    assert dict(told.sent[0]["headers"])[b"retry-after"] == b"3"
     assert closed.sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
     assert ran == []
     assert len([event for event in heard if isinstance(event, KeysUnavailable)]) == 2

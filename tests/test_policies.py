@@ -9,6 +9,7 @@ import pytest
 
 from guardrail import Issuer, ServicePackage
 from guardrail._challenge import Challenges
+from guardrail._key_sets import KeySets
 from guardrail._policies import PolicyCompiler
 from guardrail._verifier import PackageVerifier
 from guardrail.errors import ClaimError, MissingTokenError, PolicyError, UnavailableError, UnknownKeyError
@@ -33,12 +34,6 @@ class Clock:
         return self.now
 
 
-def ignore(_: Event) -> None:
-    """
-    Listen to nothing.
-    """
-
-
 async def authenticate(verifier: PackageVerifier, token: str) -> str:
     """
     The subject of a token.
@@ -54,7 +49,7 @@ async def test_a_policy_is_a_requirement_with_its_verifier_and_its_challenges() 
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
     requirement = orders.requires("orders:read")
 
-    policy = PolicyCompiler(emit=ignore).compile(requirement)
+    policy = PolicyCompiler(key_sets=KeySets()).compile(requirement)
 
     assert policy.requirement is requirement
     assert isinstance(policy.challenges, Challenges)
@@ -69,7 +64,7 @@ async def test_compiling_fetches_nothing() -> None:
     fake.go_down()
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
 
-    PolicyCompiler(emit=ignore).compile(orders.requires("orders:read"))
+    PolicyCompiler(key_sets=KeySets()).compile(orders.requires("orders:read"))
 
     assert fake.request_count == 0
 
@@ -81,7 +76,7 @@ async def test_the_routes_of_a_package_share_a_verifier_and_not_their_challenges
     fake = FakeIssuer(algorithm="EdDSA")
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
     again = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
-    compiler = PolicyCompiler(emit=ignore)
+    compiler = PolicyCompiler(key_sets=KeySets())
 
     read, write, twin = [
         compiler.compile(requirement)
@@ -105,7 +100,7 @@ async def test_packages_of_one_issuer_share_its_keys() -> None:
     Two packages naming one issuer fetch its keys once, and keep their own audiences.
     """
     fake = FakeIssuer(algorithm="EdDSA")
-    compiler = PolicyCompiler(emit=ignore, http_client=fake.http_client)
+    compiler = PolicyCompiler(key_sets=KeySets(http_client=fake.http_client))
     orders = compiler.compile(ServicePackage("orders", issuer=fake.url, audience=fake.audience).requires())
     billing = compiler.compile(ServicePackage("billing", issuer=fake.url, audience=BILLING).requires())
 
@@ -123,7 +118,7 @@ async def test_packages_that_differ_are_verified_apart() -> None:
     One name with another audience is another package.
     """
     fake = FakeIssuer(algorithm="EdDSA")
-    compiler = PolicyCompiler(emit=ignore)
+    compiler = PolicyCompiler(key_sets=KeySets())
     one = compiler.compile(ServicePackage("orders", issuer=fake.issuer, audience=fake.audience).requires())
     other = compiler.compile(ServicePackage("orders", issuer=fake.issuer, audience=BILLING).requires())
 
@@ -138,7 +133,7 @@ async def test_issuers_that_differ_do_not_share_keys() -> None:
     The same URL with other settings, or reached by another client, is another issuer to fetch from.
     """
     one, other = FakeIssuer(algorithm="EdDSA"), FakeIssuer(algorithm="EdDSA")
-    compiler = PolicyCompiler(emit=ignore)
+    compiler = PolicyCompiler(key_sets=KeySets())
     policies = [
         compiler.compile(ServicePackage(name, issuer=fake.issuer, audience=fake.audience).requires())
         for name, fake in (("one", one), ("other", other))
@@ -157,7 +152,7 @@ async def test_an_issuers_own_client_goes_before_the_middlewares() -> None:
     The middleware's client is for issuers that brought none.
     """
     own, general = FakeIssuer(algorithm="EdDSA"), FakeIssuer(algorithm="EdDSA")
-    compiler = PolicyCompiler(emit=ignore, http_client=general.http_client)
+    compiler = PolicyCompiler(key_sets=KeySets(http_client=general.http_client))
     policy = compiler.compile(ServicePackage("own", issuer=own.issuer, audience=own.audience).requires())
 
     await authenticate(policy.verifier, own.token())
@@ -178,7 +173,7 @@ async def test_keys_in_hand_are_not_fetched() -> None:
     fake = FakeIssuer(algorithm="EdDSA")
     issuer = Issuer(fake.url, keys=fake.keys.jwks())
     client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
-    compiler = PolicyCompiler(emit=ignore, http_client=client)
+    compiler = PolicyCompiler(key_sets=KeySets(http_client=client))
     policy = compiler.compile(ServicePackage("orders", issuer=issuer, audience=fake.audience).requires())
 
     subject = await authenticate(policy.verifier, fake.token())
@@ -205,7 +200,7 @@ def test_unusable_keys_in_hand_stop_the_startup(keys: list[object]) -> None:
     orders = ServicePackage("orders", issuer=issuer, audience="orders")
 
     with pytest.raises(PolicyError, match="keys: no usable key"):
-        PolicyCompiler(emit=ignore).compile(orders.requires())
+        PolicyCompiler(key_sets=KeySets()).compile(orders.requires())
 
 
 async def test_token_times_go_by_the_wall_clock() -> None:
@@ -215,7 +210,8 @@ async def test_token_times_go_by_the_wall_clock() -> None:
     clock = Clock(1_800_000_000.0)
     fake = FakeIssuer(algorithm="EdDSA", clock=clock)
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
-    policy = PolicyCompiler(emit=ignore, clock=clock, monotonic=Clock(0.0)).compile(orders.requires())
+    key_sets = KeySets(clock=Clock(0.0), monotonic=Clock(0.0))
+    policy = PolicyCompiler(key_sets=key_sets, clock=clock).compile(orders.requires())
     token = fake.token(expires_in=10.0)
     await authenticate(policy.verifier, token)
 
@@ -233,7 +229,8 @@ async def test_key_lifetimes_go_by_the_monotonic_clock() -> None:
     clock, monotonic = Clock(time.time()), Clock(0.0)
     fake = FakeIssuer(algorithm="EdDSA", clock=clock)
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
-    policy = PolicyCompiler(emit=ignore, clock=clock, monotonic=monotonic).compile(orders.requires())
+    key_sets = KeySets(clock=clock, monotonic=monotonic)
+    policy = PolicyCompiler(key_sets=key_sets, clock=clock).compile(orders.requires())
     await authenticate(policy.verifier, fake.token())
     clock.now += 86_400.0
     await authenticate(policy.verifier, fake.token())
@@ -253,13 +250,14 @@ async def test_listeners_hear_of_fetches() -> None:
     fake = FakeIssuer(algorithm="EdDSA")
     orders = ServicePackage("orders", issuer=fake.issuer, audience=fake.audience)
     monotonic = Clock(0.0)
-    policy = PolicyCompiler(emit=heard.append, monotonic=monotonic).compile(orders.requires())
+    key_sets = KeySets(emit=heard.append, monotonic=monotonic)
+    policy = PolicyCompiler(key_sets=key_sets).compile(orders.requires())
 
     fake.go_down()
     with pytest.raises(UnavailableError):
         await authenticate(policy.verifier, fake.token())
     fake.come_up()
-    monotonic.now += 1.0
+    monotonic.now += 2.0  # the longest that the first pause can be
     await authenticate(policy.verifier, fake.token())
 
     assert [type(event) for event in heard] == [KeysFetchFailed, KeysFetched]
@@ -275,7 +273,7 @@ async def test_the_size_of_the_cache_is_what_was_said() -> None:
     same = {}
 
     for size in (0, 1, 10_000):
-        policy = PolicyCompiler(emit=ignore, token_cache_size=size).compile(orders.requires())
+        policy = PolicyCompiler(key_sets=KeySets(), token_cache_size=size).compile(orders.requires())
         first, second = [await policy.verifier.authenticate(token) for _ in range(2)]
         same[size] = first is second
 
@@ -287,7 +285,7 @@ async def test_all_packages_share_one_cache() -> None:
     The bound is the middleware's, not each package's.
     """
     fake = FakeIssuer(algorithm="EdDSA")
-    compiler = PolicyCompiler(emit=ignore, token_cache_size=1)
+    compiler = PolicyCompiler(key_sets=KeySets(), token_cache_size=1)
     orders = compiler.compile(ServicePackage("orders", issuer=fake.issuer, audience=fake.audience).requires())
     billing = compiler.compile(ServicePackage("billing", issuer=fake.issuer, audience=BILLING).requires())
     token = fake.token().encode()
@@ -310,7 +308,7 @@ async def test_a_package_may_mix_issuers_with_keys_and_without() -> None:
         issuer=[fetched.issuer, Issuer(in_hand.url, keys=in_hand.keys.jwks())],
         audience=fetched.audience,
     )
-    policy = PolicyCompiler(emit=ignore).compile(orders.requires())
+    policy = PolicyCompiler(key_sets=KeySets()).compile(orders.requires())
 
     operators = [
         (await policy.verifier.authenticate(fake.token().encode())).operator.issuer

@@ -15,6 +15,7 @@ from .._authorization import authorize
 from .._bearer import extract_token
 from .._catalogue import CATALOGUE, STEPS
 from .._issuer import DEFAULT_ALGORITHMS, PROFILES, Issuer
+from .._key_sets import KeySets
 from .._operator import Operator
 from .._policies import CompiledPolicy, PolicyCompiler
 from .._policy import ServicePackage
@@ -106,7 +107,7 @@ def _policy(options: argparse.Namespace) -> CompiledPolicy:
             leeway=options.leeway,
         )
         package = ServicePackage("explain", issuer=issuer, audience=options.audience)
-        return PolicyCompiler(emit=lambda _: None).compile(package.requires(*options.scope.split()))
+        return PolicyCompiler(key_sets=KeySets()).compile(package.requires(*options.scope.split()))
     except PolicyError as exc:
         raise UsageError(str(exc)) from exc
 

@@ -8,9 +8,23 @@ from typing import Any, assert_type
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
-from guardrail import GuardrailMiddleware, Issuer, Operator, Requirement, ServicePackage, current_operator, public
-from guardrail.events import Event
+from guardrail import (
+    Fetching,
+    GuardrailMiddleware,
+    Health,
+    Issuer,
+    IssuerHealth,
+    Operator,
+    Requirement,
+    ServicePackage,
+    current_operator,
+    health,
+    health_app,
+    public,
+)
+from guardrail.events import Event, KeySkipped, KeysRotated, StaleKeysUsed
 
 orders = ServicePackage(
     "orders",
@@ -47,8 +61,34 @@ assert_type(current_operator().client_id, str | None)
 
 
 def listener(event: Event) -> None:
-    print(event.name)
+    match event:
+        case KeysRotated():
+            assert_type(event.added, tuple[str, ...])
+        case KeySkipped():
+            assert_type(event.kid, str | None)
+        case StaleKeysUsed():
+            assert_type(event.age, float)
+        case _:
+            print(event.name)
 
 
-app = Starlette()
+careful = Issuer(
+    "https://login.example.com",
+    fetching=Fetching(lifetime=300, max_age_bounds=(60, 3_600), backoff_bounds=(1.0, 30.0), max_refetches=0),
+    warm_up="wait",
+    required=False,
+)
+assert_type(careful.fetching, Fetching)
+app = Starlette(
+    routes=[
+        Route("/readyz", public(health_app(details=False))),
+        Route("/health", orders.requires("orders:read")(health_app())),
+        Mount("/v1", Starlette(routes=[Route("/readyz", public(health_app(careful)))])),
+    ]
+)
 app.add_middleware(GuardrailMiddleware, on_event=[listener], prefixes={"/mcp": orders.requires()}, public_paths=["/"])
+assert_type(health(app), Health)
+assert_type(health(GuardrailMiddleware(app)).issuers, tuple[IssuerHealth, ...])
+assert_type(health(app).is_ready, bool)
+assert_type(health(app).issuers[0].age, float | None)
+assert_type(health(app).as_dict(), dict[str, Any])

@@ -2,7 +2,7 @@
 What type checkers must refuse: each line marked ``# refused``. Never executed.
 """
 
-from guardrail import GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, public
+from guardrail import Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
 
 ServicePackage("orders", issuer="https://login.example.com")  # refused
 ServicePackage("orders", audience="https://api.example.com")  # refused
@@ -13,6 +13,17 @@ orders.requires("orders:read", max_age="5 minutes")  # refused
 orders.name = "other"  # refused
 Issuer("https://login.example.com", "https://login.example.com/jwks")  # refused
 Issuer("https://login.example.com", leeway="30")  # refused
+Issuer("https://login.example.com", warm_up="later")  # refused
+Issuer("https://login.example.com", fetching={"lifetime": 300})  # refused
+Issuer("https://login.example.com", required="yes")  # refused
+Fetching(300)  # refused
+Fetching(lifetime="5 minutes")  # refused
+Fetching(backoff_bounds=30.0)  # refused
+Fetching(max_refetches=1.5)  # refused
+Fetching(life_time=300)  # refused
+Fetching().lifetime = 300.0  # refused
+health(None).is_ready = True  # refused
+health(None).issuers[0].state = "ready"  # refused
 GuardrailMiddleware(None)  # refused
 
 
