@@ -44,6 +44,7 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_import.py
+	$(BIN)/python benchmarks/bench_flood.py
 
 clean:
 	rm -rf $(VENV) tests/interop/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache dist
