@@ -40,6 +40,18 @@ class ProtectedApi:
         """
         return anyio.run(self._get_at_once, path, tokens)
 
+    @contextmanager
+    def hanging_up(self, path: str, *, token: str) -> Iterator[None]:
+        """
+        Ask for *path*, and hang up when the block ends, without having read an answer.
+        """
+        url = httpx.URL(self.url)
+        fields = {"Host": url.netloc.decode("ascii"), **_authorization(token)}
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        with socket.create_connection((url.host, url.port or 80)) as connection:
+            connection.sendall("\r\n".join(lines).encode("ascii"))
+            yield
+
     async def _get_at_once(self, path: str, tokens: Sequence[str]) -> list[httpx.Response]:
         responses: dict[int, httpx.Response] = {}
 

@@ -3,7 +3,10 @@ One authorization server per session, one protected API per test.
 """
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Protocol
 
 import httpx
 import pytest
@@ -11,11 +14,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from guardrail import GuardrailMiddleware, Issuer, ServicePackage, events, public
+from guardrail import GuardrailMiddleware, Issuer, ServicePackage, events, health_app, public
 
 from .api import ProtectedApi, serve
+from .fault_proxy import FaultProxy, run_fault_proxy
 from .provider import OidcProvider, find_node, run_provider
+from .watch import Heard
 
 MISSING = "oidc-provider needs Node 20.12 or newer and `npm ci` in tests/interop"
 
@@ -34,6 +40,24 @@ AUDIENCE = [
     "jwe",
     "jwe-direct",
 ]
+
+
+class ServeOrders(Protocol):
+    """
+    Starts the protected API; it stops when the test ends.
+    """
+
+    def __call__(
+        self,
+        issuer: Issuer,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        outermost: Callable[[ASGIApp], ASGIApp] = ...,
+    ) -> ProtectedApi:
+        """
+        Serve an application that trusts *issuer*, with *outermost* around it.
+        """
+        ...
 
 
 @pytest.fixture(scope="session")
@@ -63,34 +87,66 @@ def provider(tmp_path_factory: pytest.TempPathFactory, http_client: httpx.Client
 
 
 @pytest.fixture
-def refusal_codes() -> list[str]:
+def proxy(provider: OidcProvider) -> Iterator[FaultProxy]:
     """
-    Collect why the API refused, in order; the answers themselves do not tell.
+    Run a proxy in front of the authorization server, which fails when told to.
     """
-    return []
-
-
-@pytest.fixture
-def api(
-    provider: OidcProvider, refusal_codes: list[str], http_client: httpx.Client
-) -> Iterator[ProtectedApi]:
-    """
-    Run a protected API that has never fetched a key: each test spends its own refetches.
-    """
-
-    def collect(event: events.Event) -> None:
-        if isinstance(event, events.TokenRefused):
-            refusal_codes.append(event.code)
-
-    with serve(_build_app(provider, on_event=collect), http_client=http_client) as running:
+    with run_fault_proxy(provider.url) as running:
         yield running
 
 
-def _build_app(provider: OidcProvider, *, on_event: events.Listener) -> Starlette:
+@pytest.fixture
+def proxied(provider: OidcProvider, proxy: FaultProxy) -> OidcProvider:
+    """
+    Know the authorization server as those do who reach it through the proxy.
+    """
+    return provider.known_as(proxy.url)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """
+    Collect what the API tells of.
+    """
+    return Heard()
+
+
+@pytest.fixture
+def serve_orders(provider: OidcProvider, heard: Heard, http_client: httpx.Client) -> Iterator[ServeOrders]:
+    """
+    Run protected APIs as each test needs them.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            issuer: Issuer,
+            *,
+            monotonic: Callable[[], float] = time.monotonic,
+            outermost: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+        ) -> ProtectedApi:
+            audience = [provider.resource(name) for name in AUDIENCE]
+            app = _build_app(issuer, audience=audience, on_event=[heard], monotonic=monotonic)
+            return stack.enter_context(serve(outermost(app), http_client=http_client))
+
+        yield start
+
+
+@pytest.fixture
+def api(provider: OidcProvider, serve_orders: ServeOrders) -> ProtectedApi:
+    """
+    Run a protected API that has never fetched a key: each test spends its own refetches.
+    """
+    algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
+    return serve_orders(Issuer(provider.issuer, algorithms=algorithms, warm_up="off"))
+
+
+def _build_app(
+    issuer: Issuer, *, audience: list[str], on_event: list[events.Listener], monotonic: Callable[[], float]
+) -> Starlette:
     orders = ServicePackage(
         "orders",
-        issuer=Issuer(provider.issuer, algorithms=["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]),
-        audience=[provider.resource(name) for name in AUDIENCE],
+        issuer=issuer,
+        audience=audience,
         scopes={"orders:read": "Read orders", "orders:write": "Place and change orders"},
     )
 
@@ -103,6 +159,11 @@ def _build_app(provider: OidcProvider, *, on_event: events.Listener) -> Starlett
     async def healthz(request: Request) -> JSONResponse:
         return JSONResponse({"healthy": True})
 
-    app = Starlette(routes=[Route("/orders", list_orders), Route("/healthz", healthz)])
-    app.add_middleware(GuardrailMiddleware, on_event=[on_event])
+    routes = [
+        Route("/orders", list_orders),
+        Route("/healthz", healthz),
+        Route("/readyz", public(health_app(details=False))),
+    ]
+    app = Starlette(routes=routes)
+    app.add_middleware(GuardrailMiddleware, on_event=on_event, monotonic=monotonic)
     return app

@@ -12,9 +12,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -28,12 +29,26 @@ STOP_TIMEOUT = 5.0  # seconds
 class OidcProvider:
     """
     A running provider, as its clients and its key-fetching neighbours see it.
+
+    Attributes:
+        http_client: What it is asked with.
+        url: Where it listens.
+        issuer: The name it goes by: the same, unless somebody stands in front of it.
+        resource_base: What the indicators of its resources begin with.
+        clients: Secrets by client ID.
     """
 
     http_client: httpx.Client = field(repr=False)
+    url: str
     issuer: str
     resource_base: str
     clients: Mapping[str, str] = field(repr=False)
+
+    def known_as(self, issuer: str) -> "OidcProvider":
+        """
+        The same provider, as the issuer that those see who reach it at another address.
+        """
+        return replace(self, issuer=issuer)
 
     def resource(self, name: str) -> str:
         """
@@ -46,7 +61,7 @@ class OidcProvider:
 
     def token(self, resource_name: str, *, client_id: str = "warehouse", scope: str = "orders:read") -> str:
         """
-        Obtain an access token with the client credentials grant (RFC 6749 §4.4).
+        Obtain an access token with the client credentials grant (RFC 6749 §4.4), past whoever is in front.
 
         Raises:
             httpx.HTTPStatusError: The provider refused.
@@ -57,34 +72,56 @@ class OidcProvider:
             "scope": scope,
         }
         credentials = (client_id, self.clients[client_id])
-        response = self.http_client.post(f"{self.issuer}/token", data=form, auth=credentials)
+        host = {"Host": urlsplit(self.issuer).netloc}
+        response = self.http_client.post(f"{self.url}/token", data=form, auth=credentials, headers=host)
         response.raise_for_status()
         return str(response.json()["access_token"])
 
+    def stage(self) -> None:
+        """
+        Publish new keys beside those that sign. They sign nothing until `rotate`.
+        """
+        self._control("/__stage")
+
     def rotate(self) -> None:
         """
-        Sign with new keys from now on. The former ones stay published.
+        Sign with the staged keys from now on, or with new ones. The former ones stay published.
         """
-        self.http_client.post(f"{self.issuer}/__rotate").raise_for_status()
+        self._control("/__rotate")
 
     def rotate_and_withdraw(self) -> None:
         """
         Sign with new keys from now on. The former ones disappear from the JWK Set.
         """
-        self.http_client.post(f"{self.issuer}/__rotate?drop=1").raise_for_status()
+        self._control("/__rotate?drop=1")
+
+    def replace_in_place(self) -> None:
+        """
+        Sign with new keys from now on, under the key IDs of the former ones, which disappear.
+        """
+        self._control("/__replace")
+
+    def withdraw(self) -> None:
+        """
+        Take all keys out of the JWK Set that signed formerly. Those that sign stay.
+        """
+        self._control("/__withdraw")
 
     def key_set(self) -> httpx.Response:
         """
         Fetch the JWK Set. Counts as a request, like anybody's.
         """
-        return self.http_client.get(f"{self.issuer}/jwks").raise_for_status()
+        return self.http_client.get(f"{self.url}/jwks").raise_for_status()
 
     def request_counts(self) -> Counter[str]:
         """
         Count the requests since the start, by path. Subtract two answers to see what lay between them.
         """
-        response = self.http_client.get(f"{self.issuer}/__requests").raise_for_status()
+        response = self.http_client.get(f"{self.url}/__requests").raise_for_status()
         return Counter(response.json())
+
+    def _control(self, target: str) -> None:
+        self.http_client.post(f"{self.url}{target}").raise_for_status()
 
 
 def find_node() -> str | None:

@@ -5,8 +5,15 @@
  * is a name in ACCESS_TOKENS. Says where it listens in one line of JSON on standard output, writes
  * everything else to standard error, and exits when its standard input closes.
  *
- *   POST /__rotate           new keys, signing from now on; the former ones stay published (two generations)
+ * It is the issuer that it is asked as: whoever reaches it through a proxy, and says so in Host, finds
+ * that proxy's address in `iss` and in the metadata. The keys are the same under each name.
+ *
+ *   POST /__stage            new keys, published beside those that sign, and signing nothing yet
+ *   POST /__rotate           the staged keys, or new ones, sign from now on; the former ones stay published
+ *                            (two generations)
  *   POST /__rotate?drop=1    the same, but the former ones are withdrawn
+ *   POST /__replace          new keys sign from now on, under the key IDs of those that did, which are gone
+ *   POST /__withdraw         the former keys are withdrawn; those that sign, and staged ones, stay
  *   GET  /__requests         how often each other path was asked for: {"/jwks": 3, ...}
  */
 
@@ -85,6 +92,9 @@ function generateKey(type, options, members) {
   return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), ...members };
 }
 
+// Signs nothing, and an RSA key takes long to make: each generation has it, under a key ID of its own.
+const RSA_ENCRYPTION = generateKey('rsa', { modulusLength: 2048 }, { use: 'enc' });
+
 /** One generation of keys: those that sign, and those a resource server must leave alone. */
 function generateKeys() {
   return {
@@ -93,7 +103,7 @@ function generateKeys() {
     p384: generateKey('ec', { namedCurve: 'P-384' }, { use: 'sig' }),
     p521: generateKey('ec', { namedCurve: 'P-521' }, { use: 'sig' }),
     ed25519: generateKey('ed25519', {}, { use: 'sig' }),
-    rsaEncryption: generateKey('rsa', { modulusLength: 2048 }, { use: 'enc' }),
+    rsaEncryption: { ...RSA_ENCRYPTION, kid: randomUUID() },
     x25519: generateKey('x25519', {}, { use: 'enc' }),
     // ML-DSA: a key type younger than most resource servers. Never used, so any octets will do.
     akp: {
@@ -107,11 +117,19 @@ function generateKeys() {
   };
 }
 
-function createProvider(issuer, generations) {
+/** Other keys under the same key IDs. */
+function replaceKeys(keys) {
+  const others = Object.entries(generateKeys());
+  return Object.fromEntries(others.map(([name, key]) => [name, { ...key, kid: keys[name].kid }]));
+}
+
+function createProvider(issuer) {
+  // Of the keys that fit, the first signs.
+  const published = [signing, ...(staged ? [staged] : []), ...former];
   return new Provider(issuer, {
     clients: CLIENTS,
     scopes: SCOPE.split(' '),
-    jwks: { keys: generations.flatMap((keys) => Object.values(keys)) },
+    jwks: { keys: published.flatMap((keys) => Object.values(keys)) },
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
@@ -121,7 +139,7 @@ function createProvider(issuer, generations) {
         getResourceServerInfo(ctx, resource) {
           const name = resource.slice(RESOURCE_BASE.length);
           if (!Object.hasOwn(ACCESS_TOKENS, name)) throw new errors.InvalidTarget();
-          return { audience: resource, scope: SCOPE, ...ACCESS_TOKENS[name](generations[0]) };
+          return { audience: resource, scope: SCOPE, ...ACCESS_TOKENS[name](signing) };
         },
       },
     },
@@ -129,9 +147,34 @@ function createProvider(issuer, generations) {
   });
 }
 
+let signing = generateKeys();
+let staged; // published before they sign
+let former = []; // newest first
+
+const CONTROLS = {
+  '/__stage'() {
+    staged = generateKeys();
+  },
+  '/__rotate'(parameters) {
+    former = parameters.has('drop') ? [] : [signing, ...former].slice(0, KEPT);
+    signing = staged ?? generateKeys();
+    staged = undefined;
+  },
+  '/__replace'() {
+    signing = replaceKeys(signing);
+  },
+  '/__withdraw'() {
+    former = [];
+  },
+};
+
 const requests = new Map();
-let generations = [generateKeys()];
-let delegate;
+const delegates = new Map(); // by issuer; a provider takes its keys at construction only
+
+function delegateOf(issuer) {
+  if (!delegates.has(issuer)) delegates.set(issuer, createProvider(issuer).callback());
+  return delegates.get(issuer);
+}
 
 function sendJson(response, body) {
   response.setHeader('Content-Type', 'application/json');
@@ -139,29 +182,26 @@ function sendJson(response, body) {
 }
 
 const server = createServer((request, response) => {
-  const { pathname, searchParams } = new URL(request.url, 'http://127.0.0.1');
+  const issuer = `http://${request.headers.host}`;
+  const { pathname, searchParams } = new URL(request.url, issuer);
   if (pathname === '/__requests') {
     sendJson(response, Object.fromEntries(requests));
     return;
   }
-  if (pathname === '/__rotate' && request.method === 'POST') {
-    generations = [generateKeys(), ...(searchParams.has('drop') ? [] : generations.slice(0, KEPT))];
-    delegate = createProvider(issuer(), generations).callback(); // takes its keys at construction only
-    sendJson(response, { generations: generations.length });
+  if (Object.hasOwn(CONTROLS, pathname) && request.method === 'POST') {
+    CONTROLS[pathname](searchParams);
+    delegates.clear();
+    sendJson(response, {});
     return;
   }
   requests.set(pathname, (requests.get(pathname) ?? 0) + 1);
-  delegate(request, response);
+  delegateOf(issuer)(request, response);
 });
 
-function issuer() {
-  return `http://127.0.0.1:${server.address().port}`;
-}
-
 server.listen(0, '127.0.0.1', () => {
-  delegate = createProvider(issuer(), generations).callback();
+  const url = `http://127.0.0.1:${server.address().port}`;
   const secrets = CLIENTS.map(({ client_id: id, client_secret: secret }) => [id, secret]);
-  const ready = { issuer: issuer(), resource_base: RESOURCE_BASE, clients: Object.fromEntries(secrets) };
+  const ready = { url, issuer: url, resource_base: RESOURCE_BASE, clients: Object.fromEntries(secrets) };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 });
 
