@@ -9,7 +9,7 @@ import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import pytest
@@ -225,6 +225,23 @@ def hold_for_ever(server: Server) -> None:
     server.hold = never
 
 
+class Gate:
+    """
+    What keeps a server from answering, on whichever loops, until it is opened.
+    """
+
+    is_open = False
+
+    async def wait(self) -> None:
+        """
+        Give way to others until it is.
+        """
+        while True:
+            if self.is_open:
+                return
+            await asyncio.sleep(0)
+
+
 async def until_asked(server: Server, requests: int) -> None:
     """
     Let others run until the server got that many requests.
@@ -244,6 +261,18 @@ async def outcome(select: Awaitable[T]) -> T | UnknownKeyError | UnavailableErro
         return await select
     except (UnknownKeyError, UnavailableError) as exc:
         return exc
+
+
+def without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
+    """
+    The outcome of *coroutine*, which must have one without giving way to anybody.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as exc:
+        return cast("T", exc.value)
+    coroutine.close()
+    raise AssertionError("it waits for something")
 
 
 @contextmanager

@@ -602,6 +602,7 @@ async def test_link_local_address_may_be_allowed(address: object) -> None:
         pytest.param("/run/issuer.sock", id="a Unix socket"),
         pytest.param(b"", id="an unnamed Unix socket"),
         pytest.param((), id="no address"),
+        pytest.param(7, id="no address at all"),
         pytest.param(None, id="nothing known"),
     ],
 )
@@ -875,13 +876,15 @@ async def test_busy_threads_keep_nobody_from_fetching() -> None:
     loop.set_default_executor(executor)
     occupied = loop.run_in_executor(None, is_over.wait)
 
-    async with asyncio.timeout(5.0), client_for_fetching(None) as client:
-        is_open = not client.is_closed
+    try:
+        async with asyncio.timeout(5.0), client_for_fetching(None) as client:
+            outcome = (client.is_closed, occupied.done())
+    finally:
+        is_over.set()
+        executor.shutdown()
 
-    assert (is_open, occupied.done()) == (True, False)
-    is_over.set()
+    assert outcome == (False, False)
     assert await occupied
-    executor.shutdown()
 
 
 Respond = Callable[[bytes], bytes]

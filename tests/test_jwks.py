@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -31,7 +31,6 @@ from jwks_world import (
     Clock,
     Reply,
     Server,
-    T,
     World,
     holding,
     in_virtual_time,
@@ -40,6 +39,7 @@ from jwks_world import (
     settle,
     unpublish,
     until_asked,
+    without_waiting,
 )
 
 from guardrail import Issuer, ServicePackage
@@ -559,18 +559,6 @@ def test_a_fetch_that_never_ends_ends_in_five_seconds() -> None:
 
 
 # A key in hand
-
-
-def without_waiting(coroutine: Coroutine[Any, Any, T]) -> T:
-    """
-    The outcome of *coroutine*, which must have one without giving way to anybody.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as exc:
-        return cast("T", exc.value)
-    coroutine.close()
-    raise AssertionError("it waits for something")
 
 
 async def test_a_key_in_hand_is_had_without_waiting() -> None:

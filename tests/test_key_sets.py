@@ -291,11 +291,12 @@ async def test_warm_up_that_waits_has_keys() -> None:
 
 async def test_warm_up_that_waits_waits() -> None:
     """
-    The same, with an issuer that takes its time: startup is not over before the keys are there.
+    The same, with an issuer that takes its time: startup is not over before the keys of all are there.
     """
-    gate = Gate(new_issuer())
+    gate, quick = Gate(new_issuer()), new_issuer(OTHER_URL)
     key_sets = KeySets()
-    key_sets.of(gate.issuer(warm_up="wait"))
+    for issuer in (replace(quick.issuer, warm_up="wait"), gate.issuer(warm_up="wait")):
+        key_sets.of(issuer)
     starting = asyncio.ensure_future(key_sets.warm_up())
     await gate.arrived.wait()
     for _ in range(20):
@@ -306,7 +307,7 @@ async def test_warm_up_that_waits_waits() -> None:
     await starting
 
     assert not was_over
-    assert [one.state for one in key_sets.health()] == ["ready"]
+    assert [one.state for one in key_sets.health()] == ["ready", "ready"]
 
 
 async def test_warm_up_survives_an_issuer_that_is_down() -> None:

@@ -295,6 +295,30 @@ async def test_without_the_middleware_there_is_none_after_the_start_either() -> 
         guardrail.health(app)
 
 
+async def test_middleware_that_cannot_be_seen_is_missing_and_not_late() -> None:
+    """
+    Behind a middleware that hides what it wraps it is not found: once the application is served, "not
+    started" would be wrong for ever, so it is an error.
+    """
+
+    class Hiding:
+        def __init__(self, app: ASGIApp) -> None:
+            self._hidden = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await self._hidden(scope, receive, send)
+
+    app = starlette(guarded_route(package(new_issuer())))
+    app.add_middleware(Hiding)
+    before = guardrail.health(app)
+
+    await start(app)
+
+    assert before == Health(is_started=False)
+    with pytest.raises(MiddlewareMissingError):
+        guardrail.health(app)
+
+
 async def test_subclass_of_the_middleware_is_one() -> None:
     """
     A team's own subclass is found, added or wrapped around.
@@ -511,6 +535,8 @@ async def ask_raw(app: ASGIApp, path: str = "/readyz", **extra: Any) -> list[Mes
     async def send(message: Message) -> None:
         sent.append(message)
 
+    if extra.get("type") == "websocket":
+        del scope["method"]
     async with all_tasks_ended():
         await app(scope | extra, receive, send)
     return sent
