@@ -112,6 +112,7 @@ class Model:
     fetches: list[Fetch] = field(default_factory=list)
     ended: int = 0
     current: Fetch | None = None
+    is_late: bool = False  # the answer came when it had to be asked for again
     epoch: int = 0  # of the keys in use: how often they have changed
     generations: dict[int, int] = field(default_factory=dict)  # to the epoch
     successes: int = 0
@@ -119,6 +120,7 @@ class Model:
     failures: int = 0  # in a row
     failed_at: float = NEVER
     interruptions: int = 0
+    interrupted_turn: int = -2  # the last of them
     is_interrupted: bool = False  # and no outcome since
     charges: list[tuple[float, bool]] = field(default_factory=list)  # refetches: when, and whether surely
     unknown: dict[Wanted, Unknown] = field(default_factory=dict)
@@ -268,7 +270,7 @@ class Model:
             self.check(is_for_unknown, "a fetch although the keys are fresh")
             self.check(not self.must_be_spent(at), "a fetch beyond the budget")
             self.charges.append((at, True))
-        elif is_for_unknown and (self.is_interrupted or not self.must_refresh(at)):
+        elif is_for_unknown and (self.is_interrupted or self.is_late or not self.must_refresh(at)):
             self.charges.append((at, False))
         self.fetches.append(Fetch(len(self.fetches) + 1, self.clock()))
         return self.fetches[-1]
@@ -281,6 +283,7 @@ class Model:
         if self.current is not None:
             self.epoch += set(self.current.keys) != set(keys)
         self.current = fetch
+        self.is_late = self.may_refresh(self.clock())
         self.failures = 0
         self.successes += 1
         self._ended(fetch)
@@ -327,6 +330,7 @@ class Model:
         Whatever runs is called off by `aclose`.
         """
         self.interruptions += 1
+        self.interrupted_turn = self.turn
         self.is_interrupted = True
         self.charges.append((self.clock(), False))  # it may have been a refetch that had not begun
         if self.running is not None:
@@ -347,7 +351,8 @@ class Model:
             turn=self.turn,
             fetches=len(self.fetches),
             ended=self.ended,
-            interruptions=self.interruptions,
+            # What is called off takes a turn or two to end, and may be joined until then.
+            interruptions=self.interruptions - (self.turn <= self.interrupted_turn + 1),
             may_wait=self._may_wait(wanted, now),
             must_wait=self._must_wait(now),
             only_for_new=not self.is_empty(now) and not may_be_due and self.must_be_spent(now),
@@ -440,11 +445,13 @@ class Model:
         """
         now = self.clock()
         self.left(caller)
+        if holds:
+            self.generation(generation)
         is_current = self.current is not None and self.generations.get(generation) == self.epoch
         # What must be waited for is for those to begin who wait.
         caller.must_fetch &= is_current and not self.is_empty(now) and not self.may_be_due(now)
         if holds:
-            self.check(is_current, "an earlier generation holds")
+            self.check(is_current, "an earlier generation holds, or one of no keys")
             self.check(not self.is_empty(now), "a generation past its staleness holds")
             is_due = self.is_past(now) and not self.may_be_stale(now)
             self.check(not is_due, "a generation holds that is due")
@@ -469,9 +476,10 @@ class Model:
         return self.current
 
     def _are_usable(self, caller: Caller) -> bool:
-        # Whoever waited may find keys that grew too old while the event loop stood still.
-        has_waited = self.turn > caller.turn
-        return not self.is_empty(self.rested_at if has_waited else self.clock())
+        if self.turn == caller.turn or self.current is None:
+            return not self.is_empty(self.clock())
+        # Whoever waited may find keys that grew too old only because the event loop stood still.
+        return not self.is_empty(self.rested_at) or self.current.number > caller.ended
 
     def _was_interrupted(self, caller: Caller) -> bool:
         return self.interruptions > caller.interruptions

@@ -877,7 +877,7 @@ async def test_busy_threads_keep_nobody_from_fetching() -> None:
     occupied = loop.run_in_executor(None, is_over.wait)
 
     try:
-        async with asyncio.timeout(5.0), client_for_fetching(None) as client:
+        async with asyncio.timeout(30.0), client_for_fetching(None) as client:
             outcome = (client.is_closed, occupied.done())
     finally:
         is_over.set()

@@ -107,7 +107,7 @@ async def all_tasks_ended() -> AsyncIterator[None]:
     yield
     begun = asyncio.all_tasks() - before
     if begun:
-        _, running = await asyncio.wait(begun, timeout=5.0)
+        _, running = await asyncio.wait(begun, timeout=30.0)
         assert running == set()
 
 

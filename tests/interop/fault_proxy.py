@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from .faults import Exchange, Fault
 
-METADATA: Final = "/.well-known/oauth-authorization-server"  # where a fetch begins
+WELL_KNOWN: Final = "/.well-known/"  # what the metadata's paths begin with
+METADATA: Final = WELL_KNOWN + "oauth-authorization-server"  # where a fetch begins
 JWKS: Final = "/jwks"  # and where it ends
 
 CALL_TIMEOUT: Final = 10.0  # seconds
@@ -69,7 +70,7 @@ class FaultProxy:
 
     def fail(self, fault: Fault, *, only: str = "") -> None:
         """
-        Let *fault* become of each request from now on; of those for the path *only*, if there is one.
+        Let *fault* become of each request from now on, if its path begins with *only*.
         """
         self._call(self._set(fault, only))
 
@@ -158,7 +159,7 @@ class FaultProxy:
             await asyncio.gather(answer, hung_up, return_exceptions=True)
 
     async def _answer(self, exchange: Exchange) -> None:
-        fault = self._fault if self._only in {"", exchange.path} else Fault.NONE
+        fault = self._fault if exchange.path.startswith(self._only) else Fault.NONE
         if fault is Fault.DELAY:
             await self._lifted.wait()
         await exchange.answer_with(fault)

@@ -19,7 +19,7 @@ from guardrail import Fetching, Issuer, events
 from .api import ProtectedApi
 from .conftest import ServeOrders
 from .expect import assert_challenged
-from .fault_proxy import JWKS, FaultProxy
+from .fault_proxy import JWKS, WELL_KNOWN, FaultProxy
 from .faults import Fault
 from .hangups import Hangups
 from .provider import OidcProvider
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.interop
 TIMEOUT: Final = 0.7  # seconds, where something hangs; and more than a busy machine needs
 SLACK: Final = 2.0  # seconds; a machine may be busy
 CALLERS: Final = 16
+DEFAULTS: Final = Fetching()
 
 # Keys that are soon due, and an issuer that is soon asked again: what takes minutes takes no second.
 HASTY: Final = Fetching(lifetime=0.2, backoff_bounds=(0.05, 0.1))
@@ -37,26 +38,26 @@ HASTY: Final = Fetching(lifetime=0.2, backoff_bounds=(0.05, 0.1))
 PATIENT: Final = Fetching(timeout=TIMEOUT, backoff_bounds=(30.0, 30.0))
 HANGING: Final = frozenset({Fault.DELAY, Fault.DRIP})
 
-# What goes wrong, for all that is asked for or the keys alone, and what the event says of it.
+# What goes wrong, with the metadata or with the keys, and what the event says of it.
 FAULTS = [
-    pytest.param(Fault.DELAY, "", "TimeoutError", id="delay"),
+    pytest.param(Fault.DELAY, WELL_KNOWN, "TimeoutError", id="delay"),
     pytest.param(Fault.REFUSE, "", "ConnectError", id="refused connection"),
-    pytest.param(Fault.RESET, "", "ReadError", id="reset"),
+    pytest.param(Fault.RESET, WELL_KNOWN, "ReadError", id="reset"),
     pytest.param(Fault.RESET, JWKS, "ReadError", id="reset at the keys"),
-    pytest.param(Fault.SERVER_ERROR, "", "status 503", id="5xx"),
+    pytest.param(Fault.SERVER_ERROR, WELL_KNOWN, "status 503", id="5xx"),
     pytest.param(Fault.SERVER_ERROR, JWKS, "status 503", id="5xx for the keys"),
-    pytest.param(Fault.REDIRECT, "", "status 302", id="redirect"),
+    pytest.param(Fault.REDIRECT, WELL_KNOWN, "status 302", id="redirect"),
     pytest.param(Fault.REDIRECT, JWKS, "status 302", id="redirect of the keys"),
-    pytest.param(Fault.TRUNCATE, "", "without sending complete message body", id="truncated"),
+    pytest.param(Fault.TRUNCATE, WELL_KNOWN, "without sending complete message body", id="truncated"),
     pytest.param(Fault.TRUNCATE, JWKS, "without sending complete message body", id="truncated keys"),
     pytest.param(Fault.DRIP, JWKS, "TimeoutError", id="dripping keys"),
-    pytest.param(Fault.OVERSIZE, "", "larger than", id="oversize"),
+    pytest.param(Fault.OVERSIZE, WELL_KNOWN, "larger than", id="oversize"),
     pytest.param(Fault.OVERSIZE, JWKS, "larger than", id="oversize keys"),
-    pytest.param(Fault.HTML, "", "no metadata of this issuer", id="html"),
+    pytest.param(Fault.HTML, WELL_KNOWN, "no metadata of this issuer", id="html"),
     pytest.param(Fault.HTML, JWKS, "JSONDecodeError", id="html for the keys"),
-    pytest.param(Fault.EMPTY, "", "no metadata of this issuer", id="another object"),
+    pytest.param(Fault.EMPTY, WELL_KNOWN, "no metadata of this issuer", id="another object"),
     pytest.param(Fault.EMPTY, JWKS, "no usable key", id="no keys"),
-    pytest.param(Fault.GARBAGE, "", "RemoteProtocolError", id="garbage"),
+    pytest.param(Fault.GARBAGE, WELL_KNOWN, "RemoteProtocolError", id="garbage"),
     pytest.param(Fault.GARBAGE, JWKS, "RemoteProtocolError", id="garbage for the keys"),
 ]
 # Those that end an attempt with its first request: by an error, by an answer, and by the timeout.
@@ -177,7 +178,11 @@ def test_each_failure_is_told_and_each_use_of_stale_keys(
         wait_until(lambda: len(heard.of(events.KeysFetchFailed)) == failures)
         return status
 
-    answers = [ask_after(600.0, failures=1), ask_after(30.0, failures=2), ask_after(30.0, failures=3)]
+    answers = [
+        ask_after(DEFAULTS.lifetime, failures=1),
+        ask_after(30.0, failures=2),
+        ask_after(30.0, failures=3),
+    ]
 
     failed = heard.of(events.KeysFetchFailed)
     assert answers == [200, 200, 200]
@@ -227,14 +232,15 @@ def test_concurrent_callers_without_keys_share_one_attempt(
     proxied: OidcProvider, proxy: FaultProxy, serve_orders: ServeOrders, heard: Heard, fault: Fault
 ) -> None:
     """
-    Any number of callers cost a failing issuer one connection, and are all told to come again.
+    Any number of callers, at once or later, cost a failing issuer one connection until the pause is over.
     """
     proxy.fail(fault)
     api = serve_orders(Issuer(proxied.issuer, fetching=PATIENT, warm_up="off"))
 
     responses = api.get_at_once("/orders", tokens=[proxied.token("es256") for _ in range(CALLERS)])
+    responses.append(api.get("/orders", token=proxied.token("es256")))
 
-    assert [response.status_code for response in responses] == [503] * CALLERS
+    assert [response.status_code for response in responses] == [503] * (CALLERS + 1)
     assert all(1 <= int(response.headers["Retry-After"]) <= 30 for response in responses)
     assert proxy.connections == 1
     assert len(heard.of(events.KeysFetchFailed)) == 1
@@ -250,7 +256,7 @@ def test_concurrent_callers_with_overdue_keys_share_one_attempt(
     fault: Fault,
 ) -> None:
     """
-    Past the lifetime all callers wait for one attempt, and are served by the keys in hand when it fails.
+    Past the lifetime all callers wait for one attempt; when it fails they are served, and later ones at once.
     """
     api = serve_orders(Issuer(proxied.issuer, fetching=PATIENT, warm_up="wait"), monotonic=clock)
     proxy.fail(fault)
@@ -258,12 +264,13 @@ def test_concurrent_callers_with_overdue_keys_share_one_attempt(
     clock.leap(PATIENT.lifetime)
 
     responses = api.get_at_once("/orders", tokens=[proxied.token("es256") for _ in range(CALLERS)])
+    responses.append(api.get("/orders", token=proxied.token("es256")))
 
-    assert [response.status_code for response in responses] == [200] * CALLERS
+    assert [response.status_code for response in responses] == [200] * (CALLERS + 1)
     assert max(response.elapsed.total_seconds() for response in responses) < TIMEOUT + SLACK
     assert proxy.connections == before + 1
     assert len(heard.of(events.KeysFetchFailed)) == 1
-    assert len(heard.of(events.StaleKeysUsed)) == CALLERS
+    assert len(heard.of(events.StaleKeysUsed)) == CALLERS + 1
 
 
 def test_callers_of_a_delayed_issuer_are_served_when_it_answers(
@@ -371,29 +378,27 @@ def test_token_of_a_new_key_is_unavailable_during_an_outage(
 
 
 def test_dropped_key_is_accepted_during_an_outage_and_not_after_it(
-    proxied: OidcProvider, proxy: FaultProxy, serve_orders: ServeOrders, heard: Heard
+    proxied: OidcProvider, proxy: FaultProxy, serve_orders: ServeOrders, clock: LeapingClock, heard: Heard
 ) -> None:
     """
     No fault removes a key, and none keeps it: the first good answer ends tokens accepted all the while.
     """
-    api = serve_orders(Issuer(proxied.issuer, fetching=HASTY, warm_up="wait"))
-    seen, unseen = proxied.token("es256"), proxied.token("es256")
-    proxy.fail(Fault.SERVER_ERROR)
+    api = serve_orders(Issuer(proxied.issuer, warm_up="wait"), monotonic=clock)
+    seen, unseen, never_seen = (proxied.token("es256") for _ in range(3))
+    api.get("/orders", token=seen).raise_for_status()
     proxied.rotate_and_withdraw()
-    answers: list[int] = []
+    fresh = proxied.token("es256")
 
-    def is_stale() -> bool:
-        answers.append(get_status(api, seen))
-        return bool(heard.of(events.StaleKeysUsed))
-
-    wait_until(is_stale)
+    proxy.fail(Fault.SERVER_ERROR)
+    clock.leap(DEFAULTS.lifetime)
+    in_the_outage = [get_status(api, token) for token in (seen, unseen, fresh)]
     proxy.lift()
-    wait_until(lambda: get_status(api, seen) == 401)
+    clock.leap(DEFAULTS.lifetime)
+    after_it = [get_status(api, token) for token in (fresh, seen, unseen, never_seen)]
 
-    assert set(answers) == {200}
-    assert get_status(api, unseen) == 401
-    assert get_status(api, proxied.token("es256")) == 200
-    assert set(heard.refusal_codes()) == {"unknown_key"}
+    assert in_the_outage == [200, 200, 503]
+    assert after_it == [200, 401, 401, 401]
+    assert heard.refusal_codes() == ["unknown_key"] * 3
 
 
 @pytest.mark.parametrize("is_cancelled", HUNG_UP)
