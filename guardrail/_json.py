@@ -14,6 +14,8 @@ from typing import Any, Final, NoReturn
 MAX_DEPTH: Final = 32  # nested arrays and objects; provider tokens have 2 to 4
 MAX_CONTAINERS: Final = 512  # arrays and objects in all; each object costs a Python call
 
+MAX_DIGITS: Final = 4_300  # of an integer; what int() takes
+
 JSONObject = dict[str, Any]
 
 # A string, closed or not: what never closes costs one pass, not one per quote in it.
@@ -91,6 +93,11 @@ def _finite(literal: str) -> float:
     return number
 
 
+def _int_or_infinity(literal: str) -> float:
+    # Python reads no longer ones, and no key has a number at all.
+    return int(literal) if len(literal) <= MAX_DIGITS else math.inf
+
+
 def _refuse_constant(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is not JSON")
 
@@ -99,5 +106,5 @@ _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_refuse_duplicates, parse_float=_finite, parse_constant=_refuse_constant
 )
 _LENIENT_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_none_if_duplicate, parse_constant=_refuse_constant
+    object_pairs_hook=_none_if_duplicate, parse_int=_int_or_infinity, parse_constant=_refuse_constant
 )

@@ -82,7 +82,7 @@ class KeySets:
         """
         Begin, in the background, whatever the next request would have to wait for.
         """
-        for key_set in self._remote.values():
+        for key_set in list(self._remote.values()):
             key_set.refresh()
 
     def until_shutdown(self, receive: Receive) -> Receive:
@@ -104,12 +104,12 @@ class KeySets:
         """
         End what runs in the background of this event loop.
         """
-        for key_set in self._remote.values():
+        for key_set in list(self._remote.values()):
             await key_set.aclose()
 
     def health(self) -> tuple[IssuerHealth, ...]:
         """
         How each of them stands; those with keys in hand are always ready, and come last.
         """
-        remote = [key_set.health() for key_set in self._remote.values()]
-        return (*remote, *(key_set.health(issuer) for issuer, key_set in self._static.items()))
+        remote = [key_set.health() for key_set in list(self._remote.values())]
+        return (*remote, *(key_set.health(issuer) for issuer, key_set in list(self._static.items())))

@@ -62,7 +62,7 @@ class _HealthApp:
             allow = [(b"allow", ", ".join(_METHODS).encode("ascii"))]
             await send_response(scope, send, status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, body=b"")
             return
-        guard = _guard_of(self._app or scope.get("app"))
+        guard = _guard_of(scope.get("app") if self._app is None else self._app)
         if guard is not None:
             guard.key_sets.refresh()
         found = Health(is_started=False) if guard is None else guard.health
@@ -84,8 +84,12 @@ def _guard_of(app: object) -> GuardrailMiddleware | None:
         if isinstance(one, GuardrailMiddleware):
             return one
         if isinstance(one, Starlette) and is_guarded(one):
+            if one.middleware_stack is None:
+                return None
             made = wrapped_by(one.middleware_stack)
-            return next((guard for guard in made if isinstance(guard, GuardrailMiddleware)), None)
+            guard = next((inner for inner in made if isinstance(inner, GuardrailMiddleware)), None)
+            if guard is not None:
+                return guard
     raise MiddlewareMissingError(
         "no GuardrailMiddleware is in the application: pass the one it was added to, health_app(app)"
     )

@@ -293,6 +293,7 @@ GOOD = b'{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaa
         pytest.param(b'{"kty":"OKP","kid":"\\ud800"}', id="an unpaired surrogate"),
         pytest.param(b'{"kty":"new","size":1e999}', id="a number out of range"),
         pytest.param(b'{"kty":"RSA","n":7,"e":"AQAB"}', id="a number for a string"),
+        pytest.param(b'{"kty":"new","n":' + b"7" * 5_000 + b"}", id="a number of 5,000 digits"),
         pytest.param(b"[]", id="no object"),
     ],
 )
