@@ -5,7 +5,12 @@ BIN    := $(VENV)/bin
 # Without Node the interop tests skip and say so.
 NPM    := $(shell command -v npm 2>/dev/null)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-frameworks lint bench clean
+
+# What depends on the frameworks' inner life. The whole suite runs on whatever .venv has.
+FRAMEWORK_TESTS := tests/test_routing.py tests/test_route_table.py tests/test_route_trees.py \
+	tests/test_middleware.py tests/test_fastapi_module.py tests/test_openapi.py tests/frameworks/test_fastapi.py \
+	tests/frameworks/test_fastapi_openapi.py tests/frameworks/test_starlette.py
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +40,23 @@ test: $(VENV)/.test $(if $(NPM),tests/interop/node_modules)
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(MAKE) --no-print-directory test-frameworks
+
+test-frameworks: $(VENV)-oldest/.test $(VENV)-newest/.test
+	$(VENV)-oldest/bin/python -m pytest $(FRAMEWORK_TESTS)
+	$(VENV)-newest/bin/python -m pytest $(FRAMEWORK_TESTS)
+
+$(VENV)-oldest/.test: pyproject.toml tests/floors.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-oldest/bin/python -m pip install --quiet --editable . --group test --constraint tests/floors.txt
+	touch $@
+
+$(VENV)-newest/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-newest/bin/python -m pip install --quiet --editable . --group test --upgrade --upgrade-strategy eager
+	touch $@
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -45,6 +67,7 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_import.py
 	$(BIN)/python benchmarks/bench_flood.py
+	$(BIN)/python benchmarks/bench_routing.py
 
 clean:
-	rm -rf $(VENV) tests/interop/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest tests/interop/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache dist

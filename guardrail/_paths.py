@@ -3,16 +3,14 @@ The path of a scope as a Starlette router reads it, level by level.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._asgi import Scope
 
 __all__ = ["Request", "entered", "route_path_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """
     One scope on its way down the levels, and the path that prefixes are compared with.
     """

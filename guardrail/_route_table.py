@@ -13,6 +13,7 @@ from starlette.routing import Match
 
 from ._asgi import Scope
 from ._declaration import Declaration
+from ._path_index import PathIndex
 from ._paths import Request, entered, route_path_of
 from ._prefixes import PrefixTable, Resolved
 
@@ -101,9 +102,15 @@ class Branch:
 class Level:
     """
     The routes of one router, in its order.
+
+    Attributes:
+        nodes: The routes.
+        index: Which of them to ask.
+        redirects_slashes: Whether the router answers a toggled slash with a redirect.
     """
 
     nodes: tuple[Leaf | Branch, ...]
+    index: PathIndex
     redirects_slashes: bool = True
 
     def find(self, request: Request) -> Resolved | Unresolved:
@@ -124,7 +131,8 @@ class Level:
         The first full match, else 405 if the path is known, else None. A mount that matches has the last say.
         """
         allow: list[str] = []
-        for node in self.nodes:
+        for position in self.index.candidates(route_path_of(request.scope)):
+            node = self.nodes[position]
             match, child_scope = node.matcher.matches(request.scope)
             if match is Match.NONE:
                 continue
@@ -201,7 +209,8 @@ class RouteTable:
 
         Does not change *scope*.
         """
-        scope = entered(scope, {}, self.root_path)
+        if self.root_path:
+            scope = entered(scope, {}, self.root_path)
         request = Request(scope, route_path_of(scope))
         if self.level is None:
             return self.prefixes.find(request.path, request.raw_path) or NOT_FOUND

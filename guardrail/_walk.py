@@ -22,6 +22,7 @@ from ._declaration import (
     method_declaration,
 )
 from ._frameworks import KNOWN_ROUTES, entries_of, find_router, root_path_of
+from ._path_index import PathIndex, template_of
 from ._prefixes import PrefixTable, Resolved, is_under
 from ._route_table import Branch, Known, Leaf, Level, RouteRow
 from .errors import PolicyError
@@ -46,8 +47,9 @@ class Walk:
         The routes of one router, found at *path* under *mounts*.
         """
         router = app.router if isinstance(app, Starlette) else app
-        nodes = tuple(self._node(*entry, path, mounts) for entry in entries_of(router.routes))
-        return Level(nodes, redirects_slashes=router.redirect_slashes)
+        entries = tuple(entries_of(router.routes))
+        nodes = tuple(self._node(*entry, path, mounts) for entry in entries)
+        return Level(nodes, PathIndex(template_of(*entry) for entry in entries), router.redirect_slashes)
 
     def known(self) -> Known:
         """
