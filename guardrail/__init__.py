@@ -9,30 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from . import errors, events
+from ._alternatives import Alternatives, any_of
 from ._decision import current_operator
+from ._declaration import public
 from ._fetching import Fetching
 from ._health import Health, IssuerHealth
 from ._issuer import Issuer
 from ._operator import Actor, Operator, TokenFacts
-from ._policy import Requirement, ServicePackage, public
+from ._policy import Requirement, ServicePackage
 from ._version import __version__
 
 if TYPE_CHECKING:
     from ._middleware import GuardrailMiddleware
     from ._readiness import health, health_app
+    from ._refusal import Refusal
 
 __all__ = [
     "Actor",
+    "Alternatives",
     "Fetching",
     "GuardrailMiddleware",
     "Health",
     "Issuer",
     "IssuerHealth",
     "Operator",
+    "Refusal",
     "Requirement",
     "ServicePackage",
     "TokenFacts",
     "__version__",
+    "any_of",
     "current_operator",
     "errors",
     "events",
@@ -44,6 +50,7 @@ __all__ = [
 
 _LAZY: Final = {
     "GuardrailMiddleware": "._middleware",
+    "Refusal": "._refusal",
     "health": "._readiness",
     "health_app": "._readiness",
 }

@@ -7,17 +7,19 @@ is in an answer. What depends only on the requirement is built once.
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from ._asgi import Headers, Scope, Send, send_response
-from ._policy import Requirement
+from ._policy import Requirement, ServicePackage
 from .errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
     InvalidTokenError,
     MalformedRequestError,
+    MissingTokenError,
     OperatorRefusedError,
     TokenError,
     UnavailableError,
@@ -49,15 +51,25 @@ class Answer:
 
 class Challenges:
     """
-    The answers to every refusal on the routes of one requirement.
+    The answers to every refusal that one requirement decides on.
     """
 
-    def __init__(self, requirement: Requirement) -> None:
+    def __init__(
+        self,
+        requirement: Requirement,
+        *,
+        alternatives: tuple[Requirement, ...] = (),
+        metadata_url: Callable[[ServicePackage], str | None] = lambda _: None,
+    ) -> None:
+        """
+        Args:
+            requirement: The one that decides.
+            alternatives: All that the route is open to, this one among them; none for this one alone.
+            metadata_url: Where a package's metadata is (RFC 9728 §5.1), or None.
+        """
         self._requirement = requirement
-        # RFC 6750 §3: at least one auth-param after the scheme; the realm is always there.
-        self._realm = f'Bearer realm="{requirement.package.name}"'
-        scopes = requirement.all_scopes + requirement.any_scopes
-        self._scope = f', scope="{" ".join(scopes)}"' if scopes else ""
+        self._alternatives = alternatives or (requirement,)
+        self._metadata_url = metadata_url
         self._answers: dict[tuple[type[TokenError], str], Answer] = {}
 
     def answer(self, error: TokenError) -> Answer:
@@ -73,35 +85,46 @@ class Challenges:
 
     def _build(self, error: TokenError) -> Answer:
         description = self._description(error)
-        challenge = self._realm + self._parameters(error, description)
-        headers = (b"www-authenticate", challenge.encode("ascii"))
-        return _answer(error.status, (headers,), error=error.oauth_error, description=description)
+        # A token that is valid nowhere could be one of any package's; of a valid one it is clear.
+        is_anyones = isinstance(error, MissingTokenError | MalformedRequestError | InvalidTokenError)
+        asking = self._alternatives if is_anyones else (self._requirement,)
+        # RFC 9110 §11.6.1: several challenges, several field lines.
+        challenges = dict.fromkeys(self._challenge(one, error, description) for one in asking)
+        headers = tuple((b"www-authenticate", one.encode("ascii")) for one in challenges)
+        return _answer(error.status, headers, error=error.oauth_error, description=description)
 
-    def _parameters(self, error: TokenError, description: str | None) -> str:
-        # RFC 6750 §3.1: no credentials, no error code. What is needed may still be said.
-        told = (
-            f', error="{error.oauth_error}", error_description="{description}"' if error.oauth_error else ""
-        )
-        if isinstance(error, InsufficientAuthenticationError):
-            return told + self._step_up()
-        # A role or an operator is not something a client can ask a scope for.
-        return told if isinstance(error, OperatorRefusedError | MalformedRequestError) else told + self._scope
-
-    def _step_up(self) -> str:
-        """
-        RFC 9470 §3: which authentication would do.
-        """
-        requirement = self._requirement
-        acr = f', acr_values="{" ".join(requirement.acr_values)}"' if requirement.acr_values else ""
-        return acr + (
-            f", max_age={math.floor(requirement.max_age)}" if requirement.max_age is not None else ""
-        )
+    def _challenge(self, requirement: Requirement, error: TokenError, description: str | None) -> str:
+        # RFC 6750 §3: at least one auth-param after the scheme; the realm is always there.
+        parameters = [f'realm="{requirement.package.name}"']
+        if (
+            error.oauth_error
+        ):  # RFC 6750 §3.1: no credentials, no error code. What is needed may still be said.
+            parameters += [f'error="{error.oauth_error}"', f'error_description="{description}"']
+        parameters += _needed(requirement, error)
+        metadata_url = self._metadata_url(requirement.package)
+        if metadata_url is not None and not isinstance(error, MalformedRequestError):
+            parameters.append(f'resource_metadata="{metadata_url}"')
+        return f"Bearer {', '.join(parameters)}"
 
     @staticmethod
     def _description(error: TokenError) -> str | None:
         if error.code == "token_expired":
             return _EXPIRED
         return next((text for kind, text in _DESCRIPTIONS.items() if isinstance(error, kind)), None)
+
+
+def _needed(requirement: Requirement, error: TokenError) -> list[str]:
+    """
+    What a client would have to ask for: scopes, or a better authentication (RFC 9470 §3).
+    """
+    if isinstance(error, InsufficientAuthenticationError):
+        acr = [f'acr_values="{" ".join(requirement.acr_values)}"'] if requirement.acr_values else []
+        is_timed = requirement.max_age is not None
+        return [*acr, f"max_age={math.floor(requirement.max_age or 0)}"] if is_timed else acr
+    # A role or an operator is not something a client can ask a scope for.
+    scopes = requirement.all_scopes + requirement.any_scopes
+    is_asked = bool(scopes) and not isinstance(error, OperatorRefusedError | MalformedRequestError)
+    return [f'scope="{" ".join(scopes)}"'] if is_asked else []
 
 
 def not_found() -> Answer:

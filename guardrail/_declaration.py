@@ -70,6 +70,16 @@ def declare(endpoint: _Endpoint, requirement: object) -> _Endpoint:
     return cast("_Endpoint", _guard(cast("_Call", endpoint), declaration))
 
 
+def public(endpoint: _Endpoint) -> _Endpoint:
+    """
+    Declare *endpoint* open: no token is asked for, and none is looked at.
+
+    Raises:
+        PolicyError: It is declared already, or cannot hold a mark.
+    """
+    return declare(endpoint, None)
+
+
 def declaration_of(endpoint: object) -> Declaration | None:
     """
     The declaration on *endpoint*, or None.

@@ -5,8 +5,8 @@ Connect Discovery 1.0). The caller fetches.
 
 from urllib.parse import urlsplit
 
-from ._settings import require_fetchable
 from ._shapes import is_object
+from ._urls import require_fetchable
 from .errors import PolicyError
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ._claims import normalize_token_type
 from ._fetching import Fetching
-from ._settings import names, require_async_client, require_fetchable, require_flag
+from ._settings import names, require_async_client, require_flag, require_one_of
 from ._shapes import is_array, is_iterable, is_object
+from ._urls import require_fetchable
 from .errors import PolicyError
 
 if TYPE_CHECKING:  # loading httpx is for those who fetch
@@ -81,8 +82,8 @@ class Issuer:
         _set(self, "keys", _keys(self.keys))
         for name in ("insecure_allow_http", "required"):
             require_flag(name, getattr(self, name))
-        _require_one_of("profile", self.profile, PROFILES)
-        _require_one_of("warm_up", self.warm_up, WARM_UPS)
+        require_one_of("profile", self.profile, PROFILES)
+        require_one_of("warm_up", self.warm_up, WARM_UPS)
         if not isinstance(self.fetching, Fetching):
             raise PolicyError(
                 f"fetching must be a Fetching, such as Fetching(timeout=2.0); got {self.fetching!r}"
@@ -165,11 +166,6 @@ def _keys(value: object) -> Mapping[str, Any] | None:
     if not any(is_object(key) and key.get("kty") in ("RSA", "EC", "OKP") for key in keys):
         raise PolicyError("keys holds no public key: RSA, EC or OKP (RFC 7518 §6.1, RFC 8037 §2)")
     return copy.deepcopy(dict(value))  # what the caller does with theirs later is not our concern
-
-
-def _require_one_of(name: str, value: object, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise PolicyError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
 
 
 def _set(instance: object, name: str, value: object) -> None:

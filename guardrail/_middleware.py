@@ -3,7 +3,7 @@
 
     1 which endpoint will run, and what did it declare?    none: 404 · no such method: 405
     2 the token, from one header field
-    3 authenticate it for the endpoint's service package
+    3 authenticate it for the endpoint's service package, or packages
     4 authorize its operator for the endpoint
     5 put the operator on the request
     6 tell the listeners
@@ -13,43 +13,37 @@ Every step takes the step before's value. Nothing of a request is kept on the mi
 4 becomes an answer here, and nowhere else.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from ._asgi import ASGIApp, Receive, Scope, Send, header_values, is_plain_http, is_preflight
-from ._authorization import authorize
-from ._bearer import extract_token
-from ._challenge import not_allowed, not_found, send_answer, unavailable
-from ._decision import Decision, assumed_operator
+from ._alternatives import requirements_of
+from ._asgi import ASGIApp, Receive, Scope, Send, header_values, is_preflight
+from ._challenge import not_allowed
 from ._declaration import Declaration
 from ._health import Health
+from ._judge import Judge
 from ._key_sets import KeySets
-from ._operator import ANONYMOUS, Operator
 from ._policies import CompiledPolicy, PolicyCompiler
-from ._policy import Requirement
-from ._prefixes import Resolved, compile_prefixes
-from ._route_table import Known, RouteTable, Unresolved
+from ._policy import ServicePackage
+from ._prefixes import compile_prefixes
+from ._refusal import Refusal, RefusalBody, RefusalWriter
+from ._resource_metadata import ResourceMetadata, send_metadata
+from ._road import Road, RoadRules
+from ._route_table import RouteTable, Unresolved
 from ._routing import compile_routes, router_behind
-from ._serving import checked_forward, checked_send, run_decided, run_until_expiry
-from ._settings import entries, listeners, names, require_async_client, require_callables
-from .errors import PolicyError, TokenError, UnavailableError
-from .events import (
-    KeysUnavailable,
-    Listener,
-    PlainHttpUsed,
-    TokenAccepted,
-    TokenRefused,
-)
-from .events._event import dispatcher, printable
+from ._settings import entries, listeners, names, require_async_client, require_callables, require_flag
+from .errors import PolicyError
+from .events import Listener
+from .events._event import dispatcher
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["GuardrailMiddleware"]
 
-_NO_ENDPOINT: Final = Decision(declaration=None, operator=ANONYMOUS)
-_NOT_FOUND: Final = not_found()
+_logger: Final = logging.getLogger("guardrail")
 
 
 class GuardrailMiddleware:
@@ -75,6 +69,19 @@ class GuardrailMiddleware:
         clock: Wall clock for token times, in seconds since the epoch.
         monotonic: Clock for durations, in seconds.
         token_cache_size: How many verified tokens to remember, 10,000 by default; 0 for none.
+        enforce: False decides, and tells listeners, but refuses nobody a declared route: for a roll-out. Who
+            would be refused is served without an operator. The log says so at startup.
+        refusal_body: Makes the body of 4xx and 503 answers: takes a `guardrail.Refusal`, returns a JSON
+            object, or a media type and bytes. Status and headers stay ours; one that raises is logged, and
+            ours is sent.
+        resource_metadata: Whether to serve metadata of the packages' resources (RFC 9728), and name it in
+            challenges.
+        stream_expiry: Whether a response that is being streamed when its token expires is ended then:
+            ``allow``, the default, or ``cut``.
+        websocket_expiry: Whether a WebSocket is closed when its token expires: ``close``, the default, or
+            ``allow``.
+        websocket_token_protocol: What a subprotocol begins with that is a token, such as ``bearer.``, for
+            browsers, whose WebSockets cannot send an `Authorization` field; None, the default, for none.
 
     Raises:
         PolicyError: A setting is wrong; the message names the right form.
@@ -92,24 +99,39 @@ class GuardrailMiddleware:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         token_cache_size: int = 10_000,
+        enforce: bool = True,
+        refusal_body: Callable[[Refusal], RefusalBody] | None = None,
+        resource_metadata: bool = True,
+        stream_expiry: Literal["allow", "cut"] = "allow",
+        websocket_expiry: Literal["close", "allow"] = "close",
+        websocket_token_protocol: str | None = None,
     ) -> None:
         require_callables(app=app, clock=clock, monotonic=monotonic)
-        require_callables(**({} if not_found is None else {"not_found": not_found}))
+        require_callables(**({} if refusal_body is None else {"refusal_body": refusal_body}))
         require_async_client(http_client)
+        require_flag("resource_metadata", resource_metadata)
+        rules = RoadRules(
+            enforce=enforce,
+            not_found=not_found,
+            stream_expiry=stream_expiry,
+            websocket_expiry=websocket_expiry,
+            websocket_token_protocol=websocket_token_protocol,
+        )
+        emit = dispatcher(listeners(on_event))
         self.app = app
         self.public_paths = names(public_paths, what="public_paths", example='["/docs"]')
         self.prefixes = compile_prefixes(prefixes)
-        self._emit = dispatcher(listeners(on_event))
-        self._not_found = not_found
-        self._clock = clock
-        self.key_sets = KeySets(emit=self._emit, http_client=http_client, clock=clock, monotonic=monotonic)
+        self.key_sets = KeySets(emit=emit, http_client=http_client, clock=clock, monotonic=monotonic)
         self._compiler = PolicyCompiler(
             key_sets=self.key_sets, clock=clock, token_cache_size=entries(token_cache_size)
         )
-        self._policies: dict[Declaration, CompiledPolicy] = {}
+        self._refusals = RefusalWriter(refusal_body)
+        self._road = Road(app, judge=Judge(clock=clock), emit=emit, refusals=self._refusals, rules=rules)
+        self._is_enforced = enforce
+        self._has_metadata = resource_metadata
+        self._metadata = ResourceMetadata(())
+        self._policies: dict[Declaration, tuple[CompiledPolicy, ...]] = {}
         self._table: RouteTable | None = None
-        self._known = Known()
-        self._has_told_of_plain_http = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -123,16 +145,21 @@ class GuardrailMiddleware:
                 f"guardrail does not know the ASGI scope type {scope['type']!r}, and lets none pass"
             )
         table = self._table or self._compile(scope)
+        document = self._metadata.find(scope) if scope["type"] == "http" else None
+        if document is not None:
+            await send_metadata(document, scope, send)
+            return
         found = table.find(scope)
         if isinstance(found, Unresolved):
-            await self._serve_unresolved(found, scope, receive, send)
+            await self._road.unresolved(found, table.known, scope, receive, send)
         elif found.declaration.is_public:
-            await self._serve(found, ANONYMOUS, scope, receive, send)
-        elif is_preflight(scope) and not header_values(scope, b"authorization"):
+            await self._road.public(found, table.known, scope, receive, send)
+        elif is_preflight(scope) and not header_values(scope, b"authorization") and self._is_enforced:
             # No CORS layer in front answered it, and what it is about must not run without a token.
-            await send_answer(not_allowed(()), scope, send)
+            await self._refusals.send(not_allowed(()), scope, send)
         else:
-            await self._guard(found, scope, receive, send)
+            policies = self._policies[found.declaration]
+            await self._road.guarded(found, policies, table.known, scope, receive, send)
 
     @property
     def health(self) -> Health:
@@ -158,88 +185,21 @@ class GuardrailMiddleware:
         """
         target = router_behind(self, scope.get("app"))
         table = compile_routes(target, prefixes=self.prefixes, public_paths=self.public_paths)
-        for declaration in table.declarations():
-            if isinstance(declaration.requirement, Requirement):
-                self._policies[declaration] = self._compiler.compile(declaration.requirement)
-        self._table, self._known = table, table.known
+        required = {one: requirements_of(one.requirement) for one in table.declarations()}
+        packages = dict.fromkeys(one.package for several in required.values() for one in several)
+        metadata = ResourceMetadata(packages if self._has_metadata else ())
+        # What the application publishes there itself goes before.
+        self._metadata = metadata.without(row.template for row in table.rows)
+        for declaration, several in required.items():
+            self._policies[declaration] = tuple(
+                self._compiler.compile(one, alternatives=several, metadata_url=metadata.url_of)
+                for one in several
+            )
+        self._tell_of_shadow_mode(packages)
+        self._table = table
         return table
 
-    async def _serve_unresolved(self, found: Unresolved, scope: Scope, receive: Receive, send: Send) -> None:
-        """
-        No endpoint will run: the router's redirect, a CORS layer behind us, or an answer of ours.
-        """
-        is_http = scope["type"] == "http"
-        if found.status == 307 or (found.is_routers and is_preflight(scope)):
-            least = 300 if found.status == 307 else 200
-            send = checked_forward(send, scope, self._known, least=least)
-            await run_decided(self.app, _NO_ENDPOINT, scope, receive, send)
-        elif found.status == 405:
-            await send_answer(not_allowed(found.allow), scope, send)
-        elif self._not_found is not None and is_http:
-            await run_decided(self._not_found, _NO_ENDPOINT, scope, receive, send)
-        else:
-            await send_answer(_NOT_FOUND, scope, send)
-
-    async def _guard(self, found: Resolved, scope: Scope, receive: Receive, send: Send) -> None:
-        policy = self._policies[found.declaration]
-        labels = {"package": policy.requirement.package.name, "route": found.route}
-        self._tell_of_plain_http(scope, **labels)
-        try:
-            operator, seconds_left = await self._decide(policy, scope)
-        except TokenError as error:
-            self._emit(TokenRefused.of(error, **labels))
-            await send_answer(policy.challenges.answer(error), scope, send)
-            return
-        except UnavailableError as error:
-            self._emit(KeysUnavailable(code=error.code, retry_after=error.retry_after, **labels))
-            await send_answer(unavailable(error), scope, send)
-            return
-        self._emit(
-            TokenAccepted(
-                issuer=operator.issuer,
-                client_id=None if operator.client_id is None else printable(operator.client_id, limit=128),
-                operator_kind=operator.kind,
-                **labels,
-            )
-        )
-        await self._serve(found, operator, scope, receive, send, seconds_left=seconds_left)
-
-    def _tell_of_plain_http(self, scope: Scope, *, package: str, route: str) -> None:
-        # RFC 6750 §5.2: tokens travel over TLS. A proxy may see to that, so it is said and not refused.
-        if not self._has_told_of_plain_http and is_plain_http(scope):
-            self._has_told_of_plain_http = True
-            self._emit(PlainHttpUsed(package=package, route=route))
-
-    async def _decide(self, policy: CompiledPolicy, scope: Scope) -> tuple[Operator, float | None]:
-        """
-        Steps 2 to 4: the operator and the seconds its token has left, or the error that refuses it.
-        """
-        assumed = assumed_operator.get()
-        if assumed is not None:
-            authorize(assumed, policy.requirement, now=self._clock(), leeway=0.0)
-            return assumed, None
-        verified = await policy.verifier.authenticate(extract_token(scope))
-        now = self._clock()
-        authorize(verified.operator, policy.requirement, now=now, leeway=verified.leeway)
-        return verified.operator, verified.seconds_left(now)
-
-    async def _serve(
-        self,
-        found: Resolved,
-        operator: Operator,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        seconds_left: float | None = None,
-    ) -> None:
-        """
-        Steps 5 to 7: the endpoint that answers is the one decided on; a WebSocket ends with its token.
-        """
-        decision = Decision(found.declaration, operator)
-        if found.endpoints:
-            send = checked_send(send, scope, found, decision, self._known)
-        if scope["type"] == "websocket" and seconds_left is not None:
-            await run_until_expiry(self.app, decision, scope, receive, send, seconds=seconds_left)
-        else:
-            await run_decided(self.app, decision, scope, receive, send)
+    def _tell_of_shadow_mode(self, packages: Iterable[ServicePackage]) -> None:
+        names_ = [package.name for package in packages if not (self._is_enforced and package.enforce)]
+        if names_:
+            _logger.warning("NOT ENFORCED: requests without a valid token are served: %s", ", ".join(names_))

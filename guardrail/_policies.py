@@ -45,14 +45,31 @@ class PolicyCompiler:
         self._cache = TokenCache(token_cache_size)
         self._verifiers: dict[ServicePackage, PackageVerifier] = {}
 
-    def compile(self, requirement: Requirement) -> CompiledPolicy:
+    def compile(
+        self,
+        requirement: Requirement,
+        *,
+        alternatives: tuple[Requirement, ...] = (),
+        metadata_url: Callable[[ServicePackage], str | None] = lambda _: None,
+    ) -> CompiledPolicy:
         """
         Make the policy of one requirement. Fetches nothing.
+
+        Args:
+            requirement: The requirement.
+            alternatives: All that its declaration is open to, this one among them; none for this one alone.
+            metadata_url: Where a package's metadata is, for challenges.
 
         Raises:
             PolicyError: An issuer's keys in hand hold no usable one.
         """
-        package = requirement.package
+        return CompiledPolicy(
+            requirement,
+            self._verifier(requirement.package),
+            Challenges(requirement, alternatives=alternatives, metadata_url=metadata_url),
+        )
+
+    def _verifier(self, package: ServicePackage) -> PackageVerifier:
         if package not in self._verifiers:
             self._verifiers[package] = PackageVerifier(
                 package,
@@ -60,4 +77,4 @@ class PolicyCompiler:
                 cache=self._cache,
                 clock=self._clock,
             )
-        return CompiledPolicy(requirement, self._verifiers[package], Challenges(requirement))
+        return self._verifiers[package]

@@ -1,5 +1,5 @@
 """
-What a route needs: service packages, the requirements they make, and `public`.
+What a route needs: service packages, and the requirements they make.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,16 @@ from ._settings import (
     names,
     quotable,
     reachable,
+    require_flag,
     require_known,
     require_scope_token,
     seconds,
     vocabulary,
 )
+from ._urls import require_resource
 from .errors import PolicyError
 
-__all__ = ["Requirement", "ServicePackage", "public"]
+__all__ = ["Requirement", "ServicePackage"]
 
 _Endpoint = TypeVar("_Endpoint")
 
@@ -47,6 +49,9 @@ class ServicePackage:
             it is refused where the decorator is written.
         required_scopes: Scopes that every route of the package needs.
         implies: Broader scopes and what they include, such as ``{"orders:write": ["orders:read"]}``.
+        resource: The URL clients know this API by, for its metadata (RFC 9728) and in challenges. None takes
+            the audience, if there is one alone that is a URL.
+        enforce: False decides, and tells listeners, but refuses nobody: for a roll-out.
 
     Raises:
         PolicyError: A value is missing or not acceptable; the message names the right form.
@@ -58,6 +63,8 @@ class ServicePackage:
     scopes: Iterable[str] | Mapping[str, str] = field(default=(), kw_only=True)
     required_scopes: Iterable[str] = field(default=(), kw_only=True)
     implies: Mapping[str, Iterable[str]] | None = field(default=None, kw_only=True, repr=False)
+    resource: str | None = field(default=None, kw_only=True, repr=False)
+    enforce: bool = field(default=True, kw_only=True, repr=False)
     issuers: tuple[Issuer, ...] = field(init=False, repr=False, compare=False)
     audiences: frozenset[str] = field(init=False, repr=False, compare=False)
     vocabulary: Mapping[str, str] = field(init=False, repr=False, compare=False)
@@ -76,6 +83,9 @@ class ServicePackage:
             raise PolicyError(
                 f"name must be printable ASCII without quotes or backslashes; got {self.name!r}"
             )
+        require_flag("enforce", self.enforce)
+        if self.resource is not None:
+            require_resource(self.resource)
         _set(self, "issuers", issuers(self.issuer))
         _set(self, "issuer", self.issuers)
         _set(self, "audiences", audiences(self.audience))
@@ -233,16 +243,6 @@ class Requirement:
 
     def _beside_scopes(self) -> tuple[tuple[str, Iterable[str]], ...]:
         return (("roles", self.roles), ("access groups", self.access_groups), ("acr", self.acr_values))
-
-
-def public(endpoint: _Endpoint) -> _Endpoint:
-    """
-    Declare *endpoint* open: no token is asked for, and none is looked at.
-
-    Raises:
-        PolicyError: It is declared already, or cannot hold a mark.
-    """
-    return declare(endpoint, None)
 
 
 def _set(instance: object, name: str, value: object) -> None:

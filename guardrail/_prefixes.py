@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ._declaration import Declaration
-from ._policy import Requirement, public
+from ._alternatives import requirements_of
+from ._declaration import Declaration, public
 from ._shapes import is_object
 from .errors import PolicyError
 
@@ -91,11 +91,10 @@ def compile_prefixes(prefixes: object) -> PrefixTable:
             raise PolicyError(
                 f'a prefix is a plain path without a trailing slash, such as "/mcp"; got {prefix!r}'
             )
-        if value is not public and not isinstance(value, Requirement):
+        requirement = value if requirements_of(value) else None
+        if value is not public and requirement is None:
             raise PolicyError(
                 f'prefixes: {prefix} needs a requirement, such as orders.requires("orders:read"), or public'
             )
-        declarations[prefix] = Declaration(
-            value if isinstance(value, Requirement) else None, f"prefix {prefix}"
-        )
+        declarations[prefix] = Declaration(requirement, f"prefix {prefix}")
     return PrefixTable(declarations)

@@ -2,19 +2,17 @@
 Serving behind a decision: the operator on the request, the decision in force, the answer held to it.
 """
 
-import asyncio
-import contextlib
 from collections.abc import MutableMapping
 from typing import Final
 
-from ._asgi import POLICY_VIOLATION, WEBSOCKET_DENIAL, ASGIApp, Message, Receive, Scope, Send
+from ._asgi import ASGIApp, Message, Receive, Scope, Send
 from ._decision import Decision, decision_in_force
 from ._operator import Operator
 from ._prefixes import Resolved, is_under
 from ._route_table import Known
 from .errors import MiddlewareMissingError
 
-__all__ = ["checked_forward", "checked_send", "run_decided", "run_until_expiry"]
+__all__ = ["checked_forward", "checked_send", "run_decided"]
 
 _RESPONSE_STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
@@ -103,69 +101,3 @@ def checked_forward(send: Send, scope: Scope, known: Known, *, least: int) -> Se
         await send(message)
 
     return checked
-
-
-async def run_until_expiry(
-    app: ASGIApp, decision: Decision, scope: Scope, receive: Receive, send: Send, *, seconds: float
-) -> None:
-    """
-    Run a WebSocket application as `run_decided` does, and close its connection after *seconds*.
-
-    The application then sees the disconnect that it would see from a client that left.
-    """
-    socket = _ExpiringWebSocket(receive, send, seconds)
-    timer = asyncio.create_task(socket.close_at_deadline())
-    try:
-        await run_decided(app, decision, scope, socket.receive, socket.send)
-    finally:
-        timer.cancel()
-
-
-class _ExpiringWebSocket:
-    """
-    The two ends of a connection that closes at a deadline, whichever end the application is waiting at.
-    """
-
-    def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
-        self._receive = receive
-        self._send = send
-        self._deadline = asyncio.get_running_loop().time() + seconds
-        self._is_closed = False
-        self._is_denied = False
-
-    async def close_at_deadline(self) -> None:
-        await asyncio.sleep(self._deadline - asyncio.get_running_loop().time())
-        await self._close()
-
-    async def receive(self) -> Message:
-        # A client that never pauses would never let the timeout speak: the clock is read each time.
-        if asyncio.get_running_loop().time() >= self._deadline:
-            return await self._expire()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            return await self._expire()
-        self._is_closed = self._is_closed or message["type"] == "websocket.disconnect"
-        return message
-
-    async def send(self, message: Message) -> None:
-        if asyncio.get_running_loop().time() >= self._deadline:
-            await self._close()
-        if self._is_closed:
-            raise OSError("the connection is closed")  # ASGI: what send does after a disconnect
-        self._is_closed = message["type"] == "websocket.close"
-        # A refused handshake ends by itself; closing in the middle of its answer would break it.
-        self._is_denied = self._is_denied or message["type"].startswith(WEBSOCKET_DENIAL)
-        await self._send(message)
-
-    async def _expire(self) -> Message:
-        await self._close()
-        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
-
-    async def _close(self) -> None:
-        if not self._is_closed and not self._is_denied:
-            self._is_closed = True
-            close = {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "token expired"}
-            with contextlib.suppress(OSError):  # the client left just now
-                await self._send(close)

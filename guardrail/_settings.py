@@ -3,11 +3,8 @@ What users write in a setting, checked when they write it, with the right form i
 """
 
 import difflib
-import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from ._shapes import is_iterable, is_object, is_strings
 from .errors import PolicyError
@@ -16,7 +13,6 @@ from .events import Listener
 # RFC 6749 §3.3 scope-token and RFC 6750 §3: what may stand in a challenge without escaping.
 MAX_SECONDS: Final = 1e12  # beyond it lie integers that fit no float
 SCOPE_CHARACTERS: Final = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
-_URL: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 §2, and nothing of a template
 QUOTABLE: Final = SCOPE_CHARACTERS | {" "}
 SCOPES_EXAMPLE: Final = '["orders:read"]'
 
@@ -44,6 +40,17 @@ def require_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise PolicyError(f"{name} must be True or False; got {value!r}")
+
+
+def require_one_of(name: str, value: object, accepted: tuple[str, ...]) -> None:
+    """
+    Refuse a setting that is none of the accepted words.
+
+    Raises:
+        PolicyError: It is not.
+    """
+    if value not in accepted:
+        raise PolicyError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
 
 
 def require_callables(**values: object) -> None:
@@ -83,41 +90,6 @@ def entries(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise PolicyError(f"token_cache_size must be a whole number, zero or more; got {value!r}")
     return value
-
-
-def require_fetchable(url: object, *, name: str, insecure_allow_http: bool) -> None:
-    """
-    Refuse a URL that we would not fetch keys from.
-
-    Raises:
-        PolicyError: Not an absolute ``https`` URL without user information, or a plain ``http`` one whose
-            host is not loopback.
-    """
-    example = f'{name} must be an https URL such as "https://login.example.com"'
-    if not isinstance(url, str) or not _URL.fullmatch(url):
-        raise PolicyError(f"{example}; got {url!r}")
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as exc:
-        raise PolicyError(f"{example}; got {url!r}") from exc
-    if parts.scheme not in {"https", "http"} or not host or set(parts.netloc) & {"@", "*"}:
-        raise PolicyError(f"{example}; got {url!r}")
-    if parts.scheme == "http" and not insecure_allow_http and not is_loopback(host):
-        exceptions = "plain http is for loopback hosts, or with insecure_allow_http=True"
-        raise PolicyError(f"{example}; {exceptions}; got {url!r}")
-
-
-def is_loopback(host: str) -> bool:
-    """
-    Whether *host* names this machine: ``localhost``, 127.0.0.0/8 or ::1.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def names(values: object, *, what: str, example: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ._freshness import max_age_of
 from ._issuer import Issuer
 from ._json import parse_json_object, parse_lenient_object
 from ._keys import VerificationKeys, read_jwk_set
-from ._settings import is_loopback
+from ._urls import is_loopback
 
 __all__ = ["Download", "KeySource"]
 

@@ -18,7 +18,7 @@ from guardrail._issuer import (
     WARM_UPS,
     issuers,
 )
-from guardrail._settings import is_loopback
+from guardrail._urls import is_loopback
 from guardrail.errors import PolicyError
 
 URL = "https://login.example.com"

@@ -146,6 +146,7 @@ def forged(token: str) -> str:
     return f"{signed}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
+METADATA = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource/orders"'
 INVALID = 'error="invalid_token", error_description="The access token is not valid here"'
 MALFORMED = (
     'error="invalid_request", '
@@ -267,7 +268,8 @@ async def test_a_refusal_is_answered_exactly(fields: Fields, status: int, told: 
     response = await ask(app, headers=fields(fake))
 
     scope = ["" if status == 400 else 'scope="orders:read"']
-    challenge = ", ".join(part for part in ('Bearer realm="orders"', told, *scope) if part)
+    metadata = ["" if status == 400 else METADATA]
+    challenge = ", ".join(part for part in ('Bearer realm="orders"', told, *scope, *metadata) if part)
     refused = [event for event in heard if isinstance(event, TokenRefused)]
     assert response.status_code == status
     assert response.headers.get_list("www-authenticate") == [challenge]
@@ -304,7 +306,7 @@ async def test_a_token_in_the_query_is_never_a_credential(query: str, has_header
 
     assert response.status_code == status
     if status == 401:
-        assert response.headers["www-authenticate"] == 'Bearer realm="orders"'
+        assert response.headers["www-authenticate"] == f'Bearer realm="orders", {METADATA}'
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,8 @@ async def test_what_is_needed_beside_scopes_is_told_its_own_way(
     response = await ask(app, token=fake.token(**claims))
 
     assert response.status_code == status
-    assert response.headers.get("www-authenticate") == challenge
+    told = None if challenge is None else f"{challenge}, {METADATA}"
+    assert response.headers.get("www-authenticate") == told
 
 
 async def test_the_first_thing_wrong_is_the_one_told() -> None:
@@ -1999,7 +2002,10 @@ async def test_the_realm_is_the_packages() -> None:
 
     challenges = [(await ask(app, path)).headers["www-authenticate"] for path in ("/orders", "/billing")]
 
-    assert challenges == ['Bearer realm="orders"', 'Bearer realm="billing"']
+    assert [one.partition(",")[0] for one in challenges] == [
+        'Bearer realm="orders"',
+        'Bearer realm="billing"',
+    ]
 
 
 async def test_a_token_of_an_issuer_trusted_elsewhere_is_refused() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote_plus
 import httpx
 
 from .._discovery import metadata_urls
-from .._settings import require_fetchable
+from .._urls import require_fetchable
 from ..errors import PolicyError
 from ._errors import UsageError
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from .._asgi import ASGIApp, Receive, Scope, Send
-from .._settings import is_loopback
+from .._urls import is_loopback
 from ..issuer import Client, EmbeddedIssuer, load_clients
 from ._client_words import KEYS, parse_client
 from ._errors import UsageError

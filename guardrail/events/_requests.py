@@ -46,6 +46,7 @@ class TokenRefused(Event):
         detail: A sentence for a log; it quotes nothing of the token.
         claim: The claim concerned, or None.
         kid: The key ID concerned, escaped and shortened, or None.
+        is_enforced: False where the request was served all the same, without an operator: ``enforce=False``.
     """
 
     name: ClassVar[str] = "guardrail.token_refused"
@@ -57,9 +58,10 @@ class TokenRefused(Event):
     detail: str
     claim: str | None = None
     kid: str | None = None
+    is_enforced: bool = True
 
     @classmethod
-    def of(cls, error: TokenError, *, package: str, route: str) -> "TokenRefused":
+    def of(cls, error: TokenError, *, package: str, route: str, is_enforced: bool = True) -> "TokenRefused":
         """
         The event of *error* on a route.
         """
@@ -72,6 +74,7 @@ class TokenRefused(Event):
             detail=str(error),
             claim=error.claim if isinstance(error, ClaimError) else None,
             kid=None if kid is None else printable(kid),
+            is_enforced=is_enforced,
         )
 
 
@@ -85,6 +88,7 @@ class KeysUnavailable(Event):
         package: The service package's name.
         route: The route's path template.
         retry_after: Seconds, as sent in ``Retry-After``.
+        is_enforced: False where the request was served all the same, without an operator: ``enforce=False``.
     """
 
     name: ClassVar[str] = "guardrail.keys_unavailable"
@@ -93,6 +97,7 @@ class KeysUnavailable(Event):
     package: str
     route: str
     retry_after: float
+    is_enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

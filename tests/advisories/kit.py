@@ -29,6 +29,7 @@ from guardrail.testing import FakeIssuer
 NOW: Final = 1_800_000_000.0
 URL: Final = "https://login.example.com"
 AUDIENCE: Final = "https://api.example.com/orders"
+METADATA_URL: Final = "https://api.example.com/.well-known/oauth-protected-resource/orders"
 SCOPE: Final = "orders:read"
 
 Fields = Iterable[tuple[bytes, bytes]]

@@ -18,6 +18,7 @@ from guardrail.issuer import SigningKeys
 
 from . import jwe
 from .kit import (
+    METADATA_URL,
     NOW,
     SCOPE,
     URL,
@@ -407,7 +408,10 @@ async def test_b12_token_smuggled_elsewhere() -> None:
         for content_type in (b"application/x-www-form-urlencoded", b"application/json"):
             scope = scope_of(headers=[(b"content-type", content_type)])
             answer = await send(guarded.app, scope, body=body.encode())
-            assert (answer.status, answer.challenge) == (401, {"realm": "orders", "scope": SCOPE})
+            assert (answer.status, answer.challenge) == (
+                401,
+                {"realm": "orders", "scope": SCOPE, "resource_metadata": METADATA_URL},
+            )
 
 
 async def test_b13_cve_2023_6681_costly_decryption() -> None:

@@ -17,6 +17,7 @@ from guardrail.testing import FakeIssuer
 
 from .kit import (
     AUDIENCE,
+    METADATA_URL,
     NOW,
     SCOPE,
     URL,
@@ -258,7 +259,10 @@ async def test_c12_client_with_the_name_of_a_user() -> None:
     refused = await guarded.send(fake.token(scope=SCOPE, **as_itself))
 
     assert [(one.kind, one.subject) for one in seen] == [("user", "alice"), ("service", "alice")]
-    assert (refused.status, refused.challenge) == (403, {"realm": "orders"})
+    assert (refused.status, refused.challenge) == (
+        403,
+        {"realm": "orders", "resource_metadata": METADATA_URL},
+    )
 
 
 async def test_c13_same_subject_at_two_issuers() -> None:

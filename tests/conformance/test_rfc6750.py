@@ -270,7 +270,13 @@ async def test_r26_r29_parameters_stand_once_and_none_is_a_link(refusal: Refusal
     """
     (challenge,) = (await Api().send(refusal.fields)).challenges
 
-    assert challenge.parameters.keys() <= {"realm", "scope", "error", "error_description"}
+    assert challenge.parameters.keys() <= {
+        "realm",
+        "scope",
+        "error",
+        "error_description",
+        "resource_metadata",
+    }
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
