@@ -5,6 +5,7 @@ An application as people ask about it: is it guarded, and by what?
 from typing import Any, cast
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from ._middleware import GuardrailMiddleware
 from ._route_table import RouteTable
@@ -46,8 +47,10 @@ def _added_to(app: Starlette) -> GuardrailMiddleware:
             "GuardrailMiddleware is not added: app.add_middleware(GuardrailMiddleware)"
         )
     if not ours[-1]:
+        stack = "\n".join(map(_described, app.user_middleware, ours))
         raise MiddlewareMissingError(
-            "GuardrailMiddleware is not innermost: add it before any other middleware"
+            "GuardrailMiddleware is not innermost: add it before any other middleware. From the outside in:\n"
+            + stack
         )
     added = app.user_middleware[-1]
     try:
@@ -62,6 +65,14 @@ def is_guarded(app: Starlette) -> bool:
     Whether `GuardrailMiddleware` was added to *app*, at whichever place.
     """
     return any(_is_ours(middleware.cls) for middleware in app.user_middleware)
+
+
+def _described(middleware: Middleware, is_ours: bool) -> str:
+    name = str(getattr(middleware.cls, "__name__", middleware.cls))
+    if is_ours:
+        return f"  {name}  <- should be the last of these"
+    # CORS inside would have to answer preflights that guardrail refuses, and adds no headers to refusals.
+    return f"  {name}  <- should be outside of GuardrailMiddleware" if "CORS" in name else f"  {name}"
 
 
 def _is_ours(cls: object) -> bool:

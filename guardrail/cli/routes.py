@@ -5,19 +5,38 @@
 import argparse
 import importlib
 import inspect
+import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
+from .._alternatives import requirements_of
 from .._inspection import survey
-from .._policy import Requirement
 from .._route_table import RouteRow
 from ..errors import PolicyError
 from ._errors import UsageError
 from ._table import print_table
+
+_HEADINGS: Final = ("method", "path", "endpoint", "package", "needs")
+
+
+def _print_text(rows: Sequence[Sequence[str]]) -> None:
+    print_table(_HEADINGS, rows)
+
+
+def _print_json(rows: Sequence[Sequence[str]]) -> None:
+    print(json.dumps([dict(zip(_HEADINGS, row, strict=True)) for row in rows], indent=2))
+
+
+def _print_markdown(rows: Sequence[Sequence[str]]) -> None:
+    for row in (_HEADINGS, ("---",) * len(_HEADINGS), *rows):
+        print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+
+
+_PRINTERS: Final = {"text": _print_text, "json": _print_json, "markdown": _print_markdown}
 
 
 def add_parser(commands: Any) -> None:
@@ -32,6 +51,17 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("app", metavar="MODULE:ATTRIBUTE", help='such as "examples.orders_api:app"')
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "markdown"),
+        default="text",
+        help="how to print it; text by default",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print what is wrong and nothing else, for CI; silent if all is well",
+    )
     parser.set_defaults(run=run)
 
 
@@ -51,9 +81,12 @@ def run(options: argparse.Namespace) -> int:
     if not rows:  # around a foreign application, the prefixes are the whole table
         prefixes = table.prefixes.declarations.items()
         rows = tuple(RouteRow("*", prefix, "", declaration) for prefix, declaration in prefixes)
-    print_table(("method", "path", "endpoint", "package", "needs"), [_cells(row) for row in rows])
     undeclared = [row for row in rows if row.declaration is None]
-    if undeclared:
+    if options.check:
+        rows = tuple(undeclared)
+    if rows or not options.check:
+        _PRINTERS[options.format]([_cells(row) for row in rows])
+    if undeclared and options.format != "json":
         print(f"\n{len(undeclared)} undeclared: declare each with a package's requires() or with public.")
     return 1 if undeclared else 0
 
@@ -99,9 +132,9 @@ def _is_machinery(filename: str) -> bool:
 
 def _cells(row: RouteRow) -> Sequence[str]:
     declaration = row.declaration
-    if declaration is None:
-        return (row.methods, row.template, row.endpoint, "", "UNDECLARED")
-    requirement = declaration.requirement
-    if isinstance(requirement, Requirement):
-        return (row.methods, row.template, row.endpoint, requirement.package.name, str(requirement))
-    return (row.methods, row.template, row.endpoint, "", "public")
+    packages, needs = "", "UNDECLARED"
+    if declaration is not None:
+        required = requirements_of(declaration.requirement)
+        packages = ", ".join(dict.fromkeys(one.package.name for one in required))
+        needs = str(declaration.requirement) if required else "public"
+    return (row.methods, row.template, row.endpoint, packages, needs)
