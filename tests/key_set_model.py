@@ -393,7 +393,9 @@ class Model:
         wanted = caller.wanted
         assert wanted is not None
         self.check(self._are_usable(caller), "keys past their staleness were used")
-        self.check(current is not None and keys == fitting(current.keys, wanted), "other keys than the newest")
+        self.check(
+            current is not None and keys == fitting(current.keys, wanted), "other keys than the newest"
+        )
         self.generation(generation)
         if self.is_past(now):
             self.stale_uses += 1
@@ -427,7 +429,9 @@ class Model:
         """
         now = self.clock()
         self._outcome(caller)
-        self.check(self.is_empty(now) or not self.knows(caller.wanted), "a key in hand was said to be missing")
+        self.check(
+            self.is_empty(now) or not self.knows(caller.wanted), "a key in hand was said to be missing"
+        )
         self.check(not caller.must_refuse, "a key known to be unknown was said to be missing")
         least, most = 1.0, max(1.0, self.pause()[1])
         self.check(
@@ -437,7 +441,9 @@ class Model:
         has_tried = any(one.is_ended and not one.keys for one in later) or self._was_interrupted(caller)
         has_waited = self.is_empty(now) and self.ended > caller.ended
         is_failing = self.may_pause(now) or (self.failures > 0 and self.may_be_spent(now))
-        self.check(has_tried or has_waited or is_failing, "keys were said to be missing, and nobody had tried")
+        self.check(
+            has_tried or has_waited or is_failing, "keys were said to be missing, and nobody had tried"
+        )
 
     def held(self, generation: int, caller: Caller, *, holds: bool) -> None:
         """

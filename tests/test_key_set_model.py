@@ -2,7 +2,8 @@
 A key set does, whatever happens in whatever order, what a simple model of it says it must.
 
 Hypothesis chooses what happens: time, the issuer's answers and how long they take, requests and their
-cancellation, and how far the event loop comes in between. The model is in `key_set_model`; no real time passes.
+cancellation, and how far the event loop comes in between. The model is in `key_set_model`; no real time
+passes.
 """
 
 import asyncio
@@ -26,13 +27,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from key_set_model import Fetch, Key, Model, Wanted
 
 from guardrail import Fetching, Issuer
 from guardrail._jwk import VerificationKey
 from guardrail._jwks import RemoteKeySet
 from guardrail.errors import UnavailableError, UnknownKeyError
 from guardrail.events import Event, KeysFetched, KeysFetchFailed, KeysRotated, StaleKeysUsed
-from key_set_model import Fetch, Key, Model, Wanted
 
 ISSUER: Final = "https://login.example.com"
 METADATA: Final = f"{ISSUER}/.well-known/oauth-authorization-server"
@@ -207,7 +208,10 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock()
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    # The base class has type variables that say how the arguments go with the callback.
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         self.timers.append(super().call_at(when, callback, *args, context=context))
         return self.timers[-1]
 
@@ -218,7 +222,9 @@ class Loop(asyncio.SelectorEventLoop):
         pending = [timer for timer in self.timers if not timer.cancelled()]
         return min((timer.when() for timer in pending), default=math.inf)
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.Handle:
         self.scheduled += 1
         return super().call_soon(callback, *args, context=context)
 
@@ -497,7 +503,8 @@ class KeySetMachine(RuleBasedStateMachine):
         if model.is_empty(now):
             states = {"unavailable"}
         else:
-            may_be = {"stale": model.is_past(now) and model.failures > 0, "ready": not model.must_be_stale(now)}
+            is_past = model.is_past(now)
+            may_be = {"stale": is_past and model.failures > 0, "ready": not model.must_be_stale(now)}
             states = {state for state, is_possible in may_be.items() if is_possible}
         assert health.state in states
         if self.is_resting:  # a refetch may have been taken that has not begun
