@@ -9,8 +9,7 @@ NPM    := $(shell command -v npm 2>/dev/null)
 
 # What depends on the frameworks' inner life. The whole suite runs on whatever .venv has.
 FRAMEWORK_TESTS := tests/test_routing.py tests/test_route_table.py tests/test_route_trees.py \
-	tests/test_middleware.py tests/test_fastapi_module.py tests/test_openapi.py tests/frameworks/test_fastapi.py \
-	tests/frameworks/test_fastapi_openapi.py tests/frameworks/test_starlette.py
+	tests/test_middleware.py tests/test_fastapi_module.py tests/frameworks
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

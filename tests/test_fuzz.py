@@ -518,7 +518,8 @@ class World:
 WORLD: Final = World()
 
 # Every challenge there is; what is not in this list holds something that was not in the configuration.
-INVALID: Final = {"realm": "orders", "error": "invalid_token", "scope": SCOPE}
+METADATA: Final = {"resource_metadata": "https://api.example.com/.well-known/oauth-protected-resource/orders"}
+INVALID: Final = {"realm": "orders", "error": "invalid_token", "scope": SCOPE} | METADATA
 CHALLENGES: Final[Mapping[int, list[dict[str, str]]]] = {
     400: [
         {
@@ -528,7 +529,7 @@ CHALLENGES: Final[Mapping[int, list[dict[str, str]]]] = {
         }
     ],
     401: [
-        {"realm": "orders", "scope": SCOPE},
+        {"realm": "orders", "scope": SCOPE} | METADATA,
         INVALID | {"error_description": "The access token is not valid here"},
         INVALID | {"error_description": "The access token expired"},
     ],
@@ -539,6 +540,7 @@ CHALLENGES: Final[Mapping[int, list[dict[str, str]]]] = {
             "error_description": "The access token lacks a scope that this request needs",
             "scope": SCOPE,
         }
+        | METADATA
     ],
 }
 TITLES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}

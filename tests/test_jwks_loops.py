@@ -451,42 +451,43 @@ def test_threads_share_budget_and_memory() -> None:
 # An event loop that starts tasks at once
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.eager_task_factory is new in Python 3.12")
-@pytest.mark.parametrize(
-    "is_held", [pytest.param(False, id="answered at once"), pytest.param(True, id="later")]
-)
-def test_tasks_may_start_at_once(is_held: bool) -> None:
-    """
-    With ``asyncio.eager_task_factory`` a fetch may end before the call that begins it does, and is one yet.
-    """
-    world = world_with()
-    if is_held:
-        world.server.hold = settle
+if sys.version_info >= (3, 12):  # asyncio.eager_task_factory is new there
 
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
-        selections = await asyncio.gather(*(world.select() for _ in range(1_000)))
-        assert {selection.generation for selection in selections} == {0}
-        fresh = world.server.keys.rotate()
-        found = await asyncio.gather(*(outcome(world.select(kid)) for kid in (fresh, "random", fresh)))
-        assert [isinstance(one, UnknownKeyError) for one in found] == [False, True, False]
-        world.clock.now += REFRESH_AT
-        assert len((await world.select()).keys) == 1
-        await settle()
-        world.clock.now += LIFETIME
-        assert len((await world.select()).keys) == 1
-        hold_for_ever(world.server)
-        world.clock.now += LIFETIME
-        waiting = asyncio.create_task(outcome(world.select()))
-        await settle()
-        await world.key_set.aclose()
-        assert not isinstance(await waiting, Exception)
+    @pytest.mark.parametrize(
+        "is_held", [pytest.param(False, id="answered at once"), pytest.param(True, id="later")]
+    )
+    def test_tasks_may_start_at_once(is_held: bool) -> None:
+        """
+        With ``asyncio.eager_task_factory`` a fetch may end before the call that begins it does.
+        """
+        world = world_with()
+        if is_held:
+            world.server.hold = settle
 
-    asyncio.run(serve())
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(asyncio.eager_task_factory)
+            selections = await asyncio.gather(*(world.select() for _ in range(1_000)))
+            assert {selection.generation for selection in selections} == {0}
+            fresh = world.server.keys.rotate()
+            found = await asyncio.gather(*(outcome(world.select(kid)) for kid in (fresh, "random", fresh)))
+            assert [isinstance(one, UnknownKeyError) for one in found] == [False, True, False]
+            world.clock.now += REFRESH_AT
+            assert len((await world.select()).keys) == 1
+            await settle()
+            world.clock.now += LIFETIME
+            assert len((await world.select()).keys) == 1
+            hold_for_ever(world.server)
+            world.clock.now += LIFETIME
+            waiting = asyncio.create_task(outcome(world.select()))
+            await settle()
+            await world.key_set.aclose()
+            assert not isinstance(await waiting, Exception)
 
-    # The random key ID came when the fetch for the new one had begun, if only just.
-    assert world.server.fetches == 6
+        asyncio.run(serve())
+
+        # The random key ID came when the fetch for the new one had begun, if only just.
+        assert world.server.fetches == 6
 
 
 # On real sockets

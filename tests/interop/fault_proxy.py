@@ -3,7 +3,7 @@ A proxy that fails on demand, between a resource server and its issuer, over rea
 
 Stands in front of the issuer as a reverse proxy, and takes requests as a forward proxy too (RFC 9112 §3.2.2).
 Knows as much HTTP as one GET for each connection needs, and nothing of guardrail. Its event loop has a thread
-of its own: whatever happens on the other side, it goes on.
+of its own: whatever happens on the other side, it goes on. Needs POSIX sockets.
 """
 
 import asyncio
