@@ -123,7 +123,7 @@ async def compare(build: Callable[[int], Any], size: int, rounds: int) -> tuple[
             ended = time.perf_counter()
             ours.append((middle - began) / BATCH)
             theirs.append((ended - middle) / BATCH)
-    return 1e6 * statistics.mean(ours), 1e6 * statistics.mean(theirs)
+    return 1e6 * statistics.median(ours), 1e6 * statistics.median(theirs)
 
 
 def main() -> None:
