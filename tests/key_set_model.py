@@ -518,6 +518,9 @@ class Model:
         if running is not None:
             is_over = self._ran(running) > self.fetching.timeout + EPSILON
             self.check(not is_over, "a fetch goes on after its time")
+        is_served = not self.is_empty(self.rested_at) and not self.may_be_due(self.rested_at)
+        has_key = is_served and any(self.knows(one.wanted) for one in waiting)
+        self.check(not has_key, "a request waits, and its key is in hand")
         later = (one for caller in waiting for one in self.fetches[caller.fetches :])
         is_done = all(one.is_interrupted or not one.is_ended for one in later)
         self.check(is_done, "somebody waits for more than one fetch that began after it came")

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import httpx
@@ -38,6 +38,7 @@ from guardrail.events import Event, KeysFetched, KeysFetchFailed, KeysRotated, S
 ISSUER: Final = "https://login.example.com"
 METADATA: Final = f"{ISSUER}/.well-known/oauth-authorization-server"
 JWKS_URI: Final = "https://keys.example.net/jwks"
+ELSEWHERE: Final = "https://evil.example/keys"
 EXAMPLES: Final = settings(
     deadline=None,
     database=None,
@@ -110,7 +111,7 @@ def replying(status: int = 200, body: bytes = b"", **headers: str) -> Callable[[
 
 
 BAD: Final[Mapping[str, Callable[[], httpx.Response]]] = {
-    "503": replying(503),
+    "503": replying(503, body=json.dumps({"keys": [jwk(KEYS[0])]}).encode()),
     "connection refused": raising(httpx.ConnectError("refused")),
     "timeout": raising(httpx.ReadTimeout("reading")),
     "a bug of the client": raising(RuntimeError("closed")),
@@ -118,7 +119,7 @@ BAD: Final[Mapping[str, Callable[[], httpx.Response]]] = {
     "no keys": replying(body=b'{"keys": []}'),
     "unusable keys": replying(body=json.dumps({"keys": UNUSABLE}).encode()),
     "wrong JSON": replying(body=b'{"keys": {"a": 1}}'),
-    "a redirect": replying(302, location="https://evil.example/keys"),
+    "a redirect": replying(302, location=ELSEWHERE),
     "too large": replying(body=bytes(524_289)),
     "too many keys": replying(body=json.dumps({"keys": [jwk(KEYS[0])] * 101}).encode()),
 }
@@ -137,18 +138,21 @@ class Server:
         self.has_unusable = False
         self.fault: str | None = None
         self.is_slow = False
+        self.coming: tuple[Key, ...] = ()  # in the answer that is held back
         self.gate: asyncio.Future[None] | None = None
         self.answer: Callable[[str], httpx.Response] = lambda _: httpx.Response(404)
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._respond), trust_env=False)
 
     async def _respond(self, request: httpx.Request) -> httpx.Response:
         url = str(request.url)
+        self.model.check(url != ELSEWHERE, "a redirect was followed")
         if url == self.first:
             await self._begin()
         return self.answer(url)
 
     async def _begin(self) -> None:
         fetch = self.model.began()
+        self.coming = self.keys if self.fault is None else ()
         self.answer = self._good(fetch) if self.fault is None else self._bad(fetch, BAD[self.fault])
         if self.is_slow:
             self.gate = asyncio.get_running_loop().create_future()
@@ -160,7 +164,8 @@ class Server:
 
     def _good(self, fetch: Fetch) -> Callable[[str], httpx.Response]:
         keys, (headers, lifetime) = self.keys, self.freshness
-        document = {"keys": [*map(jwk, keys), *(UNUSABLE if self.has_unusable else ())]}
+        ordered = keys[:: 1 if fetch.number % 2 else -1]  # some issuers publish in another order each time
+        document = {"keys": [*map(jwk, ordered), *(UNUSABLE if self.has_unusable else ())]}
 
         def answer(url: str) -> httpx.Response:
             if url == METADATA:
@@ -243,12 +248,13 @@ class Loop(asyncio.SelectorEventLoop):
 
 REST: Final = 10_000  # turns: until there is nothing left to do
 TURNS: Final = st.sampled_from((REST, REST, REST, 0, 1, 2, 3))
-KEY_LISTS: Final = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True).map(tuple)
+SUBSETS: Final = st.lists(st.sampled_from(KEYS), min_size=1, max_size=4, unique=True).map(tuple)
+KEY_SETS: Final = st.one_of(SUBSETS, SUBSETS, SUBSETS, st.just(KEYS[:3]))  # the last are of one key ID
 HOSTILE: Final = ("", "A", "a ", "a\r\nHost: evil.example", "\u202ea", "x" * 1_000, "../b")
 WANTED: Final = st.one_of(
     st.builds(Wanted, st.sampled_from("abcd"), st.sampled_from(("EdDSA", "EdDSA", "Ed25519"))),
     st.builds(Wanted, st.sampled_from((None, *HOSTILE)), st.just("EdDSA")),
-    st.builds(Wanted, st.integers(0, 30).map("random-{}".format), st.just("EdDSA")),
+    st.builds(Wanted, st.integers(0, 30).map("random-{}".format), st.sampled_from(("EdDSA", "Ed25519"))),
 )
 AROUND: Final = (-0.01, 0.0, 0.01)  # seconds around a moment
 STALLS: Final = st.sampled_from((False, False, True))
@@ -360,9 +366,26 @@ class KeySetMachine(RuleBasedStateMachine):
     def wait_for_the_end_of_the_pause(self, bound: int, seconds: float, turns: int) -> None:
         self.pass_time(self.model.failed_at + self.model.pause()[bound] + seconds, turns)
 
+    @precondition(lambda self: self.model.charges)
+    @rule(which=st.integers(-3, -1), seconds=st.sampled_from(AROUND), turns=TURNS)
+    def wait_for_the_end_of_the_window(self, which: int, seconds: float, turns: int) -> None:
+        at, _ = self.model.charges[max(which, -len(self.model.charges))]
+        self.pass_time(at + self.model.fetching.refetch_window + seconds, turns)
+
+    @precondition(lambda self: self.model.unknown)
+    @rule(which=st.integers(0, 9), seconds=st.sampled_from(AROUND), turns=TURNS)
+    def wait_until_it_is_asked_for_again(self, which: int, seconds: float, turns: int) -> None:
+        """
+        To just before or after a key ID may be asked for again, and ask for it.
+        """
+        wanted = list(self.model.unknown)[which % len(self.model.unknown)]
+        end = self.model.unknown[wanted].said_at + self.model.fetching.unknown_key_age
+        self.pass_time(end + seconds, REST)
+        self.ask([wanted], 1, turns)
+
     # The issuer
 
-    @rule(keys=KEY_LISTS, freshness=st.sampled_from(FRESHNESS), has_unusable=st.booleans())
+    @rule(keys=KEY_SETS, freshness=st.sampled_from(FRESHNESS), has_unusable=st.booleans())
     def publish(
         self, keys: tuple[Key, ...], freshness: tuple[dict[str, str], float | None], has_unusable: bool
     ) -> None:
@@ -377,6 +400,16 @@ class KeySetMachine(RuleBasedStateMachine):
     def break_down(self, fault: str) -> None:
         self.server.fault = fault
 
+    @rule(fault=st.sampled_from(sorted(BAD)), attempts=st.integers(1, 8))
+    def fail_for_long(self, fault: str, attempts: int) -> None:
+        """
+        Fail several attempts, each made as soon as it may be.
+        """
+        self.server.fault = fault
+        for _ in range(attempts):
+            self.pass_time(self.model.failed_at + self.model.pause()[1] + 0.01, REST)
+            self.ask([Wanted("nobody's", "EdDSA")], 1, REST)
+
     @precondition(lambda self: self.server.fault is not None)
     @rule()
     def recover(self) -> None:
@@ -387,8 +420,13 @@ class KeySetMachine(RuleBasedStateMachine):
         self.server.is_slow = is_slow
 
     @precondition(lambda self: self.server.gate is not None and not self.server.gate.done())
-    @rule(turns=TURNS)
-    def release(self, turns: int) -> None:
+    @rule(which=st.none() | st.integers(0, 3), turns=TURNS)
+    def release(self, which: int | None, turns: int) -> None:
+        """
+        Let the issuer answer; some ask for a key that its answer brings just before.
+        """
+        if which is not None and self.server.coming:
+            self._ask_for(self.server.coming, which, 1, 1)
         self._release()
         self.turn(turns)
 
@@ -406,7 +444,14 @@ class KeySetMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.current is not None)
     @rule(which=st.integers(0, 3), times=st.sampled_from((1, 10)), turns=TURNS)
     def ask_for_a_key_in_hand(self, which: int, times: int, turns: int) -> None:
-        keys = self.model.current.keys if self.model.current is not None else ()
+        assert self.model.current is not None
+        self._ask_for(self.model.current.keys, which, times, turns)
+
+    @rule(which=st.integers(0, 3), times=st.sampled_from((1, 10)), turns=TURNS)
+    def ask_for_a_published_key(self, which: int, times: int, turns: int) -> None:
+        self._ask_for(self.server.keys, which, times, turns)
+
+    def _ask_for(self, keys: Sequence[Key], which: int, times: int, turns: int) -> None:
         key = keys[which % len(keys)]
         self.ask([Wanted(key.kid, key.alg or "EdDSA")], times, turns)
 

@@ -2,6 +2,7 @@
 The state of one issuer's keys: its phases, what each means for a request, and how often the issuer is asked.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -301,6 +302,28 @@ def test_the_generation_is_the_set_of_keys(names: str, is_another: bool) -> None
     assert before is not None
     assert state.snapshot is not None
     assert state.snapshot.generation == before.generation + is_another
+
+
+def test_a_snapshot_cannot_be_changed() -> None:
+    """
+    Whoever reads it needs no lock.
+    """
+    snapshot = fetched(a_state()).snapshot
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        snapshot.generation = 5  # type: ignore[misc, union-attr]
+
+
+def test_fetches_are_numbered_as_they_begin() -> None:
+    """
+    From one on, so that no request came after a fetch that never was.
+    """
+    state = a_state()
+    before = state.fetches
+
+    numbers = [state.begin() for _ in range(3)]
+
+    assert (before, numbers, state.fetches) == (0, [1, 2, 3], 3)
 
 
 def test_an_older_answer_does_not_replace_a_newer_one() -> None:

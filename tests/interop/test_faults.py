@@ -27,38 +27,35 @@ from .watch import Heard, LeapingClock, wait_until
 
 pytestmark = pytest.mark.interop
 
-TIMEOUT: Final = 0.7  # seconds, where something hangs; and more than a busy machine needs
+TIMEOUT: Final = 0.8  # seconds, where something hangs; and more than a busy machine needs
 SLACK: Final = 2.0  # seconds; a machine may be busy
 CALLERS: Final = 16
 DEFAULTS: Final = Fetching()
 
 # Keys that are soon due, and an issuer that is soon asked again: what takes minutes takes no second.
-HASTY: Final = Fetching(lifetime=0.2, backoff_bounds=(0.05, 0.1))
+HASTY: Final = Fetching(lifetime=0.1, backoff_bounds=(0.05, 0.1))
 # One attempt, and none for a good while after it failed.
 PATIENT: Final = Fetching(timeout=TIMEOUT, backoff_bounds=(30.0, 30.0))
 HANGING: Final = frozenset({Fault.DELAY, Fault.DRIP})
 
-# What goes wrong, with the metadata or with the keys, and what the event says of it.
+# What goes wrong, with the metadata or with the keys, and what the event says of it. With both where the
+# answer is read, and that is not the same; with one where it does not get that far.
 FAULTS = [
     pytest.param(Fault.DELAY, WELL_KNOWN, "TimeoutError", id="delay"),
     pytest.param(Fault.REFUSE, "", "ConnectError", id="refused connection"),
     pytest.param(Fault.RESET, WELL_KNOWN, "ReadError", id="reset"),
-    pytest.param(Fault.RESET, JWKS, "ReadError", id="reset at the keys"),
     pytest.param(Fault.SERVER_ERROR, WELL_KNOWN, "status 503", id="5xx"),
     pytest.param(Fault.SERVER_ERROR, JWKS, "status 503", id="5xx for the keys"),
     pytest.param(Fault.REDIRECT, WELL_KNOWN, "status 302", id="redirect"),
     pytest.param(Fault.REDIRECT, JWKS, "status 302", id="redirect of the keys"),
-    pytest.param(Fault.TRUNCATE, WELL_KNOWN, "without sending complete message body", id="truncated"),
     pytest.param(Fault.TRUNCATE, JWKS, "without sending complete message body", id="truncated keys"),
     pytest.param(Fault.DRIP, JWKS, "TimeoutError", id="dripping keys"),
-    pytest.param(Fault.OVERSIZE, WELL_KNOWN, "larger than", id="oversize"),
     pytest.param(Fault.OVERSIZE, JWKS, "larger than", id="oversize keys"),
     pytest.param(Fault.HTML, WELL_KNOWN, "no metadata of this issuer", id="html"),
     pytest.param(Fault.HTML, JWKS, "JSONDecodeError", id="html for the keys"),
     pytest.param(Fault.EMPTY, WELL_KNOWN, "no metadata of this issuer", id="another object"),
     pytest.param(Fault.EMPTY, JWKS, "no usable key", id="no keys"),
     pytest.param(Fault.GARBAGE, WELL_KNOWN, "RemoteProtocolError", id="garbage"),
-    pytest.param(Fault.GARBAGE, JWKS, "RemoteProtocolError", id="garbage for the keys"),
 ]
 # Those that end an attempt with its first request: by an error, by an answer, and by the timeout.
 AT_ONCE = [
@@ -211,8 +208,8 @@ def test_cold_start_is_unavailable_in_time_and_ends_by_itself(
     token = proxied.token("es256")
 
     refused = api.get("/orders", token=token)
+    (failed,) = heard.of(events.KeysFetchFailed)
     readiness = api.get("/readyz")
-    failed = heard.of(events.KeysFetchFailed)
     proxy.lift()
     wait_until(lambda: get_status(api, token) == 200)
 
@@ -220,8 +217,8 @@ def test_cold_start_is_unavailable_in_time_and_ends_by_itself(
     assert int(refused.headers["Retry-After"]) >= 1
     assert refused.elapsed.total_seconds() < fetching.timeout + SLACK
     assert readiness.status_code == 503
-    assert [(event.failures, event.has_keys) for event in failed] == [(1, False)]
-    assert detail in failed[0].detail
+    assert detail in failed.detail
+    assert not failed.has_keys
     assert api.get("/readyz").status_code == 200
     assert heard.refusal_codes() == []
     wait_until(lambda: proxy.open_connections == 0)
