@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ._asgi import Scope
 
-__all__ = ["Request", "entered", "route_path_of"]
+__all__ = ["Request", "entered", "is_root_path_clear", "route_path_of"]
 
 
 class Request(NamedTuple):
@@ -51,6 +51,19 @@ def route_path_of(scope: Scope) -> str:
         return path
     rest = path[len(root_path) :]
     return rest if not rest or rest[0] == "/" else path
+
+
+def is_root_path_clear(scope: Scope, root_path: str) -> bool:
+    """
+    Whether any framework would take the same *root_path* off the path: it is at the beginning, on a segment
+    boundary, or nowhere.
+
+    Litestar takes it off at its first occurrence, and Quart in the middle of a segment.
+    """
+    path: str = scope["path"]
+    if root_path in {"", "/"} or root_path not in path:
+        return True
+    return path.startswith(root_path) and path[len(root_path) :][:1] in {"", "/"}
 
 
 def entered(scope: Scope, child_scope: Mapping[str, Any], root_path: str) -> Scope:

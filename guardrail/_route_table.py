@@ -14,7 +14,7 @@ from starlette.routing import Match
 from ._asgi import Scope
 from ._declaration import Declaration
 from ._path_index import PathIndex
-from ._paths import Request, entered, route_path_of
+from ._paths import Request, entered, is_root_path_clear, route_path_of
 from ._prefixes import PrefixTable, Resolved
 
 
@@ -78,12 +78,13 @@ class Leaf:
             no_handler = Unresolved(405, tuple(by_method), is_routers=True)
             return by_method.get(request.scope["method"]) or no_handler
         found = self.resolved
+        root_path = child_scope.get("root_path", request.scope.get("root_path", ""))
         if self.prefixes is not None:
             by_prefix = self.prefixes.find(request.path, request.raw_path)
-            if by_prefix is None:
+            is_clear = not found.is_mount or is_root_path_clear(request.scope, root_path)
+            if by_prefix is None or not is_clear:
                 return NOT_FOUND
             found = replace(found, declaration=by_prefix.declaration)
-        root_path = child_scope.get("root_path", request.scope.get("root_path", ""))
         return replace(found, root_path=root_path) if found.is_mount else found
 
 
@@ -213,7 +214,8 @@ class RouteTable:
             scope = entered(scope, {}, self.root_path)
         request = Request(scope, route_path_of(scope))
         if self.level is None:
-            return self.prefixes.find(request.path, request.raw_path) or NOT_FOUND
+            is_clear = is_root_path_clear(scope, scope.get("root_path", ""))
+            return (self.prefixes.find(request.path, request.raw_path) if is_clear else None) or NOT_FOUND
         try:
             return self.level.find(request)
         except ValueError:

@@ -23,7 +23,7 @@ def take_token(scope: Scope, prefix: str | None) -> tuple[Scope, Scope]:
     """
     if prefix is None or scope["type"] != "websocket":
         return scope, scope
-    offered = [one.strip() for value in header_values(scope, _FIELD) for one in value.split(b",")]
+    offered = _offered(scope)
     found = [one for one in offered if one.startswith(prefix.encode("ascii"))]
     if not found:
         return scope, scope
@@ -36,3 +36,12 @@ def take_token(scope: Scope, prefix: str | None) -> tuple[Scope, Scope]:
     }
     tokens = [(b"authorization", b"Bearer " + one[len(prefix) :]) for one in found]
     return {**served, "headers": [*served["headers"], *tokens]}, served
+
+
+def _offered(scope: Scope) -> list[bytes]:
+    """
+    The subprotocols of a handshake, wherever the server puts them: some keep the field out of the headers.
+    """
+    fields = [one.strip() for value in header_values(scope, _FIELD) for one in value.split(b",")]
+    named = [one.encode("latin-1", "replace") for one in scope.get("subprotocols") or ()]
+    return [*fields, *(one for one in named if one not in fields)]

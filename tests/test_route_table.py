@@ -118,6 +118,61 @@ def test_a_path_with_dots_that_are_no_segments_is_unambiguous(path: str) -> None
     assert prefix_table("/open").find(path) is not None
 
 
+@pytest.mark.parametrize(
+    ("root_path", "path", "found"),
+    [
+        pytest.param("", "/admin", "/admin", id="none"),
+        pytest.param("/api", "/api/admin", "/admin", id="in front"),
+        pytest.param("/api", "/admin", "/admin", id="left out by the server"),
+        pytest.param("/api", "/api", None, id="alone"),
+        pytest.param("/api", "/api/open/api/admin", "/open", id="in front and inside"),
+        pytest.param("/api", "/open/api/admin", None, id="inside"),
+        pytest.param("/api", "/open/apiadmin", None, id="inside, in a segment"),
+        pytest.param("/api", "/apiadmin", None, id="in a segment"),
+        pytest.param("/api", "/open/ap/i/admin", "/open", id="in pieces"),
+        pytest.param("/api/", "/api//admin", "/admin", id="with a slash"),
+        pytest.param("/api/", "/api/admin", None, id="with a slash, in a segment"),
+        pytest.param("/", "/admin", "/admin", id="a slash"),
+        pytest.param("api", "/open/api/admin", None, id="without a slash"),
+    ],
+)
+def test_a_root_path_that_could_be_taken_off_elsewhere_is_refused(
+    root_path: str, path: str, found: str | None
+) -> None:
+    """
+    Frameworks take a root path off at its first occurrence, or in the middle of a segment; then the path
+    that was compared is not the one that is served.
+    """
+    table = RouteTable(None, prefix_table("/", "/open", "/admin"))
+
+    resolved = table.find(request_scope("/", root_path=root_path) | {"path": path})
+
+    assert (resolved.route if isinstance(resolved, Resolved) else None) == found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        pytest.param("/legacy/open", 200, id="public"),
+        pytest.param("/api/legacy/open", 200, id="public, behind the root path"),
+        pytest.param("/legacy/open/api/legacy/admin", 404, id="the root path inside"),
+        pytest.param("/legacy/opening", 401, id="guarded"),
+    ],
+)
+async def test_a_root_path_inside_of_a_mounts_path_is_refused_too(path: str, status: int) -> None:
+    """
+    A mounted application takes the mount's root path off in its own way.
+    """
+    ran: list[str] = []
+    prefixes = {"/legacy": READ, "/legacy/open": public}
+    router = Router([Mount("/legacy", Application(ran, "legacy"))])
+
+    answer = await call(GuardrailMiddleware(router, prefixes=prefixes), path, root_path="/api")
+
+    assert (answer.status, ran) == (status, ["legacy"] if status == 200 else [])
+
+
 # The path as the router reads it
 
 

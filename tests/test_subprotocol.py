@@ -150,6 +150,38 @@ def test_several_fields_are_read_as_one() -> None:
     assert served["subprotocols"] == ["chat.v1", "chat.v0"]
 
 
+def test_a_server_may_keep_the_field_to_itself() -> None:
+    """
+    uvicorn on wsproto puts the subprotocols into the scope and leaves the field out of the headers.
+    """
+    scope: Scope = {"type": "websocket", "headers": [], "subprotocols": ["chat.v1", "bearer.abc"]}
+
+    judged, served = take_token(scope, PREFIX)
+
+    assert (b"authorization", b"Bearer abc") in judged["headers"]
+    assert served["subprotocols"] == ["chat.v1"]
+    assert b"bearer.abc" not in b"".join(value for _, value in served["headers"])
+
+
+def test_a_token_stands_once_where_a_server_puts_it_in_both_places() -> None:
+    """
+    The field and the scope's list are two views of the same offer; two offers are still two.
+    """
+    once: Scope = {
+        "type": "websocket",
+        "headers": [(b"sec-websocket-protocol", b"bearer.abc")],
+        "subprotocols": ["bearer.abc"],
+    }
+    twice: Scope = {"type": "websocket", "headers": [], "subprotocols": ["bearer.abc", "bearer.abc"]}
+
+    counts = [
+        [name for name, _ in take_token(scope, PREFIX)[0]["headers"]].count(b"authorization")
+        for scope in (once, twice)
+    ]
+
+    assert counts == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("kind", "prefix", "field"),
     [
