@@ -359,12 +359,17 @@ def test_a_timeout_that_was_not_needed_leaves_nothing_behind() -> None:
     No timer goes off later, in somebody else's time.
     """
 
+    went_wrong: list[object] = []
+
     async def take() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
         async with running_timeout(5.0):
             await asyncio.sleep(1.0)
         await asyncio.sleep(100.0)
 
     in_virtual_time(take())
+
+    assert went_wrong == []
 
 
 def test_what_fails_within_a_timeout_fails_as_it_did() -> None:

@@ -113,6 +113,7 @@ async def test_a_key_set_starts_over_with_the_keys_it_has() -> None:
 
     world.key_set._fetches.renew()
 
+    assert not world.key_set._fetches.lock.locked()
     assert await world.select() == before
     assert world.key_set.health().refetches_left == 0
     world.clock.now += LIFETIME

@@ -8,8 +8,9 @@ Unknown key IDs, lifetimes, outages, events and event loops have files of their 
 import asyncio
 import gzip
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from jwks_world import (
     Clock,
     Reply,
     Server,
+    T,
     World,
     holding,
     in_virtual_time,
@@ -561,6 +563,18 @@ def test_a_fetch_that_never_ends_ends_in_five_seconds() -> None:
 # A key in hand
 
 
+def in_a_thread(function: Callable[[], T]) -> T:
+    """
+    What *function* returns in another thread, which must not wait for a lock that this one has.
+    """
+    found: list[T] = []
+    thread = threading.Thread(target=lambda: found.append(function()), daemon=True)
+    thread.start()
+    thread.join(10.0)
+    assert found, "it waits for a lock"
+    return found[0]
+
+
 async def test_a_key_in_hand_is_had_without_waiting() -> None:
     """
     Within its lifetime a set answers at once, whatever lock somebody else holds, from first to last.
@@ -570,7 +584,7 @@ async def test_a_key_in_hand_is_had_without_waiting() -> None:
     world.clock.now += REFRESH_AT - 0.1
 
     with world.key_set._fetches.lock:
-        fresh = without_waiting(world.select())
+        fresh = in_a_thread(lambda: without_waiting(world.select()))
     world.clock.now += LIFETIME - REFRESH_AT
     ageing = without_waiting(world.select())
 
@@ -963,6 +977,31 @@ async def test_the_end_is_not_for_good() -> None:
     assert world.server.requests == [RFC8414, RFC8414, JWKS_URI]
     await world.key_set.aclose()
     assert await world.select() == selection
+
+
+async def test_after_the_end_of_a_refresh_the_next_is_begun_in_a_second() -> None:
+    """
+    A cancelled refresh has no outcome: another one follows, but not at once with the next request.
+    """
+    world = World(issuer=Issuer(ISSUER, jwks_uri=JWKS_URI))
+    await world.select()
+    world.clock.now += REFRESH_AT
+    holding(world.server)
+    task = world.key_set.refresh()
+    await until_asked(world.server, 2)
+    await world.key_set.aclose()
+    world.server.hold = None
+    fetches = []
+
+    for elapsed in (0.0, 0.9, 0.1):
+        world.clock.now += elapsed
+        await world.refreshed()
+        fetches.append(world.server.fetches)
+
+    assert task is not None
+    assert task.cancelled()
+    assert fetches == [2, 2, 3]
+    assert world.told(KeysFetchFailed) == []
 
 
 async def test_the_end_of_nothing_is_nothing() -> None:

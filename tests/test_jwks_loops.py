@@ -357,6 +357,33 @@ def test_a_later_fetch_of_another_loop_is_as_good() -> None:
     assert world.server.fetches == 3
 
 
+def test_a_later_fetch_of_another_loop_says_no_as_well() -> None:
+    """
+    What a fetch begun after the request did not bring does not exist, on whichever loop: nothing is spent.
+    """
+    world = world_with(max_refetches=2)
+    with a_new_loop() as here:
+        here.run_until_complete(world.select())
+        world.clock.now += REFRESH_AT
+        gate = Gate()
+        world.server.hold = gate.wait
+        here.run_until_complete(world.select())
+        run_a_while(here)
+        waiting = here.create_task(world.select("one"))
+        run_a_while(here)
+        world.server.hold = None
+        asyncio.run(outcome(world.select("another")))
+
+        gate.is_open = True
+        run_a_while(here)
+
+        assert isinstance(waiting.exception(), UnknownKeyError)
+    assert world.server.fetches == 3
+    assert world.key_set.health().refetches_left == 1
+    assert isinstance(asyncio.run(outcome(world.select("one"))), UnknownKeyError)
+    assert world.server.fetches == 3
+
+
 def test_who_waited_in_vain_may_find_the_budget_spent() -> None:
     """
     While a request waited for a fetch that began too early, another loop took the last refetch: refused.

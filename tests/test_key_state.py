@@ -146,6 +146,19 @@ def test_a_failure_decides_with_the_age(
     assert (state.phase(T0 + elapsed), state.step(T0 + elapsed)) == (phase, step)
 
 
+def test_a_pause_that_outlasts_the_lifetime_is_kept() -> None:
+    """
+    Keys whose issuer failed before they were to be refreshed are stale for the pause, and then due.
+    """
+    state = fetched(a_state(Fetching(lifetime=20.0)))
+    for _ in range(6):
+        failed(state, at=T0 + 15.0)  # and a pause of 22.5 s
+
+    phases = [state.phase(T0 + elapsed) for elapsed in (20.0, 37.4, 37.5)]
+
+    assert phases == [Phase.STALE, Phase.STALE, Phase.DUE]
+
+
 def test_without_keys_a_failure_is_a_pause() -> None:
     """
     Whoever comes in the pause is refused, and whoever comes after it waits for the next attempt.

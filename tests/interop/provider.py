@@ -91,7 +91,7 @@ class OidcProvider:
 
     def rotate_and_withdraw(self) -> None:
         """
-        Sign with new keys from now on. The former ones disappear from the JWK Set.
+        Sign with the staged keys from now on, or with new ones. The former ones disappear from the JWK Set.
         """
         self._control("/__rotate?drop=1")
 

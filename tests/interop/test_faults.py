@@ -468,7 +468,7 @@ def test_client_of_the_applications_own_outlives_each_fault(
     issuer = Issuer(provider.issuer, http_client=own_client, fetching=fetching, warm_up="wait")
     api = serve_orders(issuer, monotonic=clock)
     faults = [fault for fault in Fault if fault is not Fault.NONE]
-    answers = []
+    answers: list[int] = []
 
     for fault in faults:
         proxy.fail(fault)
