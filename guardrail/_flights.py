@@ -126,5 +126,7 @@ class Flights:
         """
         flight = self.running()
         if flight is not None:
+            with self._lock:  # who comes from here on does not join what ends without an answer
+                del self._by_loop[asyncio.get_running_loop()]
             flight.task.cancel()
             await flight.wait()

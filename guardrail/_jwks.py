@@ -141,7 +141,9 @@ class RemoteKeySet:
 
     def _newer_than(self, begun_before: int) -> Snapshot | None:
         snapshot = self._state.snapshot
-        return snapshot if snapshot is not None and snapshot.number > begun_before else None
+        if snapshot is None or self._state.phase(self._monotonic()) is Phase.EMPTY:
+            return None
+        return snapshot if snapshot.number > begun_before else None
 
     async def _refetch(self, kid: str | None, begun_before: int) -> Snapshot:
         """

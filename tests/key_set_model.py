@@ -120,7 +120,6 @@ class Model:
     failures: int = 0  # in a row
     failed_at: float = NEVER
     interruptions: int = 0
-    interrupted_turn: int = -2  # the last of them
     is_interrupted: bool = False  # and no outcome since
     charges: list[tuple[float, bool]] = field(default_factory=list)  # refetches: when, and whether surely
     unknown: dict[Wanted, Unknown] = field(default_factory=dict)
@@ -330,7 +329,6 @@ class Model:
         Whatever runs is called off by `aclose`.
         """
         self.interruptions += 1
-        self.interrupted_turn = self.turn
         self.is_interrupted = True
         self.charges.append((self.clock(), False))  # it may have been a refetch that had not begun
         if self.running is not None:
@@ -351,8 +349,7 @@ class Model:
             turn=self.turn,
             fetches=len(self.fetches),
             ended=self.ended,
-            # What is called off takes a turn or two to end, and may be joined until then.
-            interruptions=self.interruptions - (self.turn <= self.interrupted_turn + 1),
+            interruptions=self.interruptions,
             may_wait=self._may_wait(wanted, now),
             must_wait=self._must_wait(now),
             only_for_new=not self.is_empty(now) and not may_be_due and self.must_be_spent(now),
@@ -482,10 +479,7 @@ class Model:
         return self.current
 
     def _are_usable(self, caller: Caller) -> bool:
-        if self.turn == caller.turn or self.current is None:
-            return not self.is_empty(self.clock())
-        # Whoever waited may find keys that grew too old only because the event loop stood still.
-        return not self.is_empty(self.rested_at) or self.current.number > caller.ended
+        return not self.is_empty(self.clock())
 
     def _was_interrupted(self, caller: Caller) -> bool:
         return self.interruptions > caller.interruptions

@@ -39,6 +39,7 @@ ISSUER: Final = "https://login.example.com"
 METADATA: Final = f"{ISSUER}/.well-known/oauth-authorization-server"
 JWKS_URI: Final = "https://keys.example.net/jwks"
 ELSEWHERE: Final = "https://evil.example/keys"
+Freshness = tuple[dict[str, str], float | None]
 EXAMPLES: Final = settings(
     deadline=None,
     database=None,
@@ -84,7 +85,7 @@ UNUSABLE: Final[tuple[dict[str, Any], ...]] = (
     {"kid": "c", "kty": "OKP", "crv": "Ed25519", "x": "short"},
 )
 # An answer's fields, and the seconds its keys are used, of 600; a max-age is believed from 60 s to a day.
-FRESHNESS: Final[tuple[tuple[dict[str, str], float | None], ...]] = (
+FRESHNESS: Final[tuple[Freshness, ...]] = (
     ({}, None),
     ({"cache-control": "max-age=120"}, 120.0),
     ({"cache-control": "public, max-age=300", "age": "100"}, 200.0),
@@ -138,7 +139,6 @@ class Server:
         self.has_unusable = False
         self.fault: str | None = None
         self.is_slow = False
-        self.coming: tuple[Key, ...] = ()  # in the answer that is held back
         self.gate: asyncio.Future[None] | None = None
         self.answer: Callable[[str], httpx.Response] = lambda _: httpx.Response(404)
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._respond), trust_env=False)
@@ -152,7 +152,6 @@ class Server:
 
     async def _begin(self) -> None:
         fetch = self.model.began()
-        self.coming = self.keys if self.fault is None else ()
         self.answer = self._good(fetch) if self.fault is None else self._bad(fetch, BAD[self.fault])
         if self.is_slow:
             self.gate = asyncio.get_running_loop().create_future()
@@ -280,8 +279,11 @@ class KeySetMachine(RuleBasedStateMachine):
         jitter=st.sampled_from((0.0, 0.5, 0.999_999)),
         is_discovered=st.booleans(),
         is_warm=st.booleans(),
+        freshness=st.sampled_from(FRESHNESS),
     )
-    def begin(self, fetching: Fetching, jitter: float, is_discovered: bool, is_warm: bool) -> None:
+    def begin(
+        self, fetching: Fetching, jitter: float, is_discovered: bool, is_warm: bool, freshness: Freshness
+    ) -> None:
         self.clock = Clock()
         self.model = Model(fetching, self.clock)
         self.server = Server(self.model, is_discovered=is_discovered)
@@ -305,6 +307,7 @@ class KeySetMachine(RuleBasedStateMachine):
         self.requests: list[asyncio.Task[None]] = []  # not ended
         self.cancelled: set[asyncio.Task[None]] = set()
         self.is_resting = True
+        self.publish((KEYS[0],), freshness, has_unusable=False)
         if is_warm:
             self.refresh(REST)
 
@@ -386,9 +389,7 @@ class KeySetMachine(RuleBasedStateMachine):
     # The issuer
 
     @rule(keys=KEY_SETS, freshness=st.sampled_from(FRESHNESS), has_unusable=st.booleans())
-    def publish(
-        self, keys: tuple[Key, ...], freshness: tuple[dict[str, str], float | None], has_unusable: bool
-    ) -> None:
+    def publish(self, keys: tuple[Key, ...], freshness: Freshness, has_unusable: bool) -> None:
         least, most = self.model.fetching.max_age_bounds
         headers, lifetime = freshness
         self.server.keys = keys
@@ -396,12 +397,22 @@ class KeySetMachine(RuleBasedStateMachine):
         self.server.has_unusable = has_unusable
         self.server.fault = None
 
+    @rule(keys=KEY_SETS, freshness=st.sampled_from(FRESHNESS), which=st.integers(0, 3), turns=TURNS)
+    def rotate_slowly(self, keys: tuple[Key, ...], freshness: Freshness, which: int, turns: int) -> None:
+        """
+        Take long to answer with other keys, one of which is asked for meanwhile.
+        """
+        self.publish(keys, freshness, has_unusable=False)
+        self.slow_down(is_slow=True)
+        self.ask([Wanted("somebody's", "EdDSA")], 1, REST)
+        self.ask_for_a_published_key(which, 1, turns)
+
     @rule(fault=st.sampled_from(sorted(BAD)))
     def break_down(self, fault: str) -> None:
         self.server.fault = fault
 
-    @rule(fault=st.sampled_from(sorted(BAD)), attempts=st.integers(1, 8))
-    def fail_for_long(self, fault: str, attempts: int) -> None:
+    @rule(fault=st.sampled_from(sorted(BAD)), attempts=st.integers(1, 8), is_over=st.booleans())
+    def fail_for_long(self, fault: str, attempts: int, is_over: bool) -> None:
         """
         Fail several attempts, each made as soon as it may be.
         """
@@ -409,6 +420,7 @@ class KeySetMachine(RuleBasedStateMachine):
         for _ in range(attempts):
             self.pass_time(self.model.failed_at + self.model.pause()[1] + 0.01, REST)
             self.ask([Wanted("nobody's", "EdDSA")], 1, REST)
+        self.server.fault = None if is_over else fault
 
     @precondition(lambda self: self.server.fault is not None)
     @rule()
@@ -420,13 +432,8 @@ class KeySetMachine(RuleBasedStateMachine):
         self.server.is_slow = is_slow
 
     @precondition(lambda self: self.server.gate is not None and not self.server.gate.done())
-    @rule(which=st.none() | st.integers(0, 3), turns=TURNS)
-    def release(self, which: int | None, turns: int) -> None:
-        """
-        Let the issuer answer; some ask for a key that its answer brings just before.
-        """
-        if which is not None and self.server.coming:
-            self._ask_for(self.server.coming, which, 1, 1)
+    @rule(turns=TURNS)
+    def release(self, turns: int) -> None:
         self._release()
         self.turn(turns)
 
@@ -440,6 +447,15 @@ class KeySetMachine(RuleBasedStateMachine):
     def ask(self, wanted: list[Wanted], times: int, turns: int) -> None:
         self.requests += [self.loop.create_task(self._ask(one)) for one in wanted * times]
         self.turn(turns)
+
+    @precondition(lambda self: self.model.unknown)
+    @rule(which=st.integers(0, 9), alg=st.sampled_from((None, "EdDSA", "Ed25519")), turns=TURNS)
+    def ask_again(self, which: int, alg: str | None, turns: int) -> None:
+        """
+        Ask once more for what is known to be unknown, or for the same with another algorithm.
+        """
+        wanted = list(self.model.unknown)[which % len(self.model.unknown)]
+        self.ask([wanted if alg is None else Wanted(wanted.kid, alg)], 1, turns)
 
     @precondition(lambda self: self.model.current is not None)
     @rule(which=st.integers(0, 3), times=st.sampled_from((1, 10)), turns=TURNS)
