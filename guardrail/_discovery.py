@@ -3,11 +3,31 @@ Issuer metadata, the pure half: which URLs to ask, and what to believe of an ans
 Connect Discovery 1.0). The caller fetches.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ._shapes import is_object
+from ._shapes import is_array, is_object
 from ._urls import require_fetchable
 from .errors import PolicyError
+
+_DEFAULT_GRANT_TYPES = ("authorization_code", "implicit")  # RFC 8414 §2
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """
+    Where an issuer's clients get tokens, and how (RFC 8414 §2).
+
+    Attributes:
+        authorization: Where to send a user; None if it is not said, or not acceptable.
+        token: Where to send a token request; None likewise.
+        grant_types: The grant types the issuer supports.
+    """
+
+    authorization: str | None
+    token: str | None
+    grant_types: frozenset[str]
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -45,12 +65,40 @@ def read_metadata(document: object, *, issuer: str, insecure_allow_http: bool) -
     if document.get("issuer") != issuer:
         raise ValueError("the metadata names another issuer")
     try:
-        jwks_uri = str(document.get("jwks_uri"))
-        require_fetchable(jwks_uri, name="jwks_uri", insecure_allow_http=insecure_allow_http)
+        return _acceptable(document.get("jwks_uri"), issuer=issuer, insecure_allow_http=insecure_allow_http)
     except PolicyError as exc:
         raise ValueError("the metadata has no acceptable jwks_uri") from exc
+
+
+def read_endpoints(document: object, *, issuer: str, insecure_allow_http: bool) -> Endpoints:
+    """
+    The endpoints in a metadata document that `read_metadata` has accepted.
+
+    Nothing is sent there: they are for documentation. One that is not acceptable is left out, so that no
+    issuer's mistake there costs it its keys, and no documentation has a link that runs a script.
+    """
+    known: Mapping[str, object] = document if is_object(document) else {}
+
+    def endpoint(name: str) -> str | None:
+        try:
+            return _acceptable(known.get(name), issuer=issuer, insecure_allow_http=insecure_allow_http)
+        except PolicyError:
+            return None
+
+    supported = known.get("grant_types_supported", [*_DEFAULT_GRANT_TYPES])
+    grant_types: list[object] = supported if is_array(supported) else []
+    return Endpoints(
+        authorization=endpoint("authorization_endpoint"),
+        token=endpoint("token_endpoint"),
+        grant_types=frozenset(one for one in grant_types if isinstance(one, str)),
+    )
+
+
+def _acceptable(url: object, *, issuer: str, insecure_allow_http: bool) -> str:
+    require_fetchable(url, name="what metadata names", insecure_allow_http=insecure_allow_http)
+    found = str(url)
     # Plain http on loopback is for an issuer that is there itself; another's metadata must not point at us.
-    are_https = urlsplit(issuer).scheme == "https", urlsplit(jwks_uri).scheme == "https"
+    are_https = urlsplit(issuer).scheme == "https", urlsplit(found).scheme == "https"
     if are_https == (True, False) and not insecure_allow_http:
-        raise ValueError("the metadata of an https issuer names a jwks_uri that is not https")
-    return jwks_uri
+        raise PolicyError("the metadata of an https issuer names a URL that is not https")
+    return found

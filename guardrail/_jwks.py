@@ -14,6 +14,7 @@ from collections.abc import Callable
 import httpx
 
 from ._fork import renew_after_fork
+from ._discovery import Endpoints
 from ._health import IssuerHealth
 from ._issuer import Issuer
 from ._key_fetches import KeyFetches
@@ -61,6 +62,13 @@ class RemoteKeySet:
         self._state = self._fetches.state
         self._monotonic = monotonic
         renew_after_fork(self._fetches)
+
+    @property
+    def endpoints(self) -> Endpoints | None:
+        """
+        What discovery last said of the issuer's endpoints; None before, and where nothing is discovered.
+        """
+        return self._fetches.source.endpoints
 
     def holds(self, generation: int) -> bool:
         """

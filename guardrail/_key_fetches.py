@@ -23,6 +23,7 @@ class KeyFetches:
 
     Attributes:
         state: What became of it.
+        source: Where they come from.
         lock: Held by whoever changes the state, or reads more of it than one attribute.
     """
 
@@ -40,7 +41,7 @@ class KeyFetches:
         """
         self.state = KeyState(issuer.fetching, jitter=jitter)
         self._timeout = issuer.fetching.timeout
-        self._source = KeySource(issuer, http_client=http_client)
+        self.source = KeySource(issuer, http_client=http_client)
         self._report = report
         self._monotonic = monotonic
         self.renew()
@@ -81,7 +82,7 @@ class KeyFetches:
             flight.number = number = self.state.begin()
         try:
             async with running_timeout(self._timeout):
-                download = await self._source.download()
+                download = await self.source.download()
         except asyncio.CancelledError:
             self.state.lost(self._monotonic())
             raise

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ._asgi import Message, Receive
+from ._discovery import Endpoints
 from ._health import IssuerHealth
 from ._issuer import Issuer
 from ._jwks import RemoteKeySet
@@ -99,6 +100,13 @@ class KeySets:
             return message
 
         return receive_and_close
+
+    def endpoints(self) -> dict[str, Endpoints]:
+        """
+        What discovery has said so far of each issuer's endpoints, by its URL. Fetches nothing.
+        """
+        found = {issuer.url: key_set.endpoints for issuer, key_set in list(self._remote.items())}
+        return {url: endpoints for url, endpoints in found.items() if endpoints is not None}
 
     async def aclose(self) -> None:
         """

@@ -14,7 +14,7 @@ from ._middleware import GuardrailMiddleware
 from ._routing import wrapped_by
 from .errors import MiddlewareMissingError
 
-__all__ = ["health", "health_app"]
+__all__ = ["guard_of", "health", "health_app"]
 
 _METHODS = ("GET", "HEAD")
 
@@ -32,7 +32,7 @@ def health(app: object) -> Health:
     Raises:
         MiddlewareMissingError: It has no `GuardrailMiddleware`.
     """
-    guard = _guard_of(app)
+    guard = guard_of(app)
     # Starlette makes its middleware when it is first called.
     return Health(is_started=False) if guard is None else guard.health
 
@@ -62,7 +62,7 @@ class _HealthApp:
             allow = [(b"allow", ", ".join(_METHODS).encode("ascii"))]
             await send_response(scope, send, status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow, body=b"")
             return
-        guard = _guard_of(scope.get("app") if self._app is None else self._app)
+        guard = guard_of(scope.get("app") if self._app is None else self._app)
         if guard is not None:
             guard.key_sets.refresh()
         found = Health(is_started=False) if guard is None else guard.health
@@ -76,9 +76,12 @@ class _HealthApp:
         await send_response(scope, send, status=status, headers=headers, body=body)
 
 
-def _guard_of(app: object) -> GuardrailMiddleware | None:
+def guard_of(app: object) -> GuardrailMiddleware | None:
     """
     The middleware of *app*, or None while it has not been made.
+
+    Raises:
+        MiddlewareMissingError: It has no `GuardrailMiddleware`.
     """
     for one in wrapped_by(app):
         if isinstance(one, GuardrailMiddleware):

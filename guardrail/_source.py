@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ._discovery import metadata_urls, read_metadata
+from ._discovery import Endpoints, metadata_urls, read_endpoints, read_metadata
 from ._fetch import Answer, client_for_fetching, fetch
 from ._freshness import max_age_of
 from ._issuer import Issuer
@@ -40,7 +40,11 @@ class Download:
 
 class KeySource:
     """
-    The network side of one issuer's keys. Keeps nothing: each `download` is from the start.
+    The network side of one issuer's keys. Keeps no keys: each `download` is from the start.
+
+    Attributes:
+        endpoints: What discovery last said of the issuer's endpoints; None before, and where nothing is
+            discovered.
     """
 
     def __init__(self, issuer: Issuer, *, http_client: httpx.AsyncClient | None = None) -> None:
@@ -52,6 +56,7 @@ class KeySource:
         """
         self._issuer = issuer
         self._http_client = issuer.http_client or http_client
+        self.endpoints: Endpoints | None = None
 
     async def download(self) -> Download:
         """
@@ -103,5 +108,8 @@ class KeySource:
         )
 
     def _read_metadata(self, body: bytes) -> str:
+        document, url = parse_json_object(body), self._issuer.url
         insecure = self._issuer.insecure_allow_http
-        return read_metadata(parse_json_object(body), issuer=self._issuer.url, insecure_allow_http=insecure)
+        jwks_uri = read_metadata(document, issuer=url, insecure_allow_http=insecure)
+        self.endpoints = read_endpoints(document, issuer=url, insecure_allow_http=insecure)
+        return jwks_uri

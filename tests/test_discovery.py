@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardrail._discovery import metadata_urls, read_metadata
+from guardrail._discovery import Endpoints, metadata_urls, read_endpoints, read_metadata
 
 ISSUER = "https://login.example.com/tenant"
 JWKS_URI = "https://keys.example.net/jwks.json?v=1"
@@ -210,3 +210,78 @@ def test_issuer_elsewhere_cannot_point_at_this_machine(issuer: str, jwks_uri: st
 
     with pytest.raises(ValueError, match="jwks_uri"):
         read_metadata(document, issuer=issuer, insecure_allow_http=False)
+
+
+# Endpoints, for documentation
+
+AUTHORIZE = f"{ISSUER}/authorize"
+TOKEN = "https://tokens.example.net/token?v=2"
+CODE = frozenset({"authorization_code"})
+ENDPOINTS = [
+    pytest.param(
+        {"authorization_endpoint": AUTHORIZE, "token_endpoint": TOKEN, "grant_types_supported": [*CODE]},
+        Endpoints(AUTHORIZE, TOKEN, CODE),
+        id="all",
+    ),
+    pytest.param({}, Endpoints(None, None, CODE | {"implicit"}), id="nothing: the default grant types"),
+    pytest.param(
+        {"grant_types_supported": "all"}, Endpoints(None, None, frozenset()), id="grant types: text"
+    ),
+    pytest.param(
+        {"grant_types_supported": [1, *CODE, None]},
+        Endpoints(None, None, CODE),
+        id="grant types: not all text",
+    ),
+    *(
+        pytest.param(
+            {"authorization_endpoint": url, "token_endpoint": url},
+            Endpoints(None, None, CODE | {"implicit"}),
+            id=f"unacceptable: {url!r}",
+        )
+        for url in (
+            "javascript:alert(1)",
+            "/token",
+            "http://login.example.com/",
+            "http://127.0.0.1/",
+            1,
+            None,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "expected"), ENDPOINTS)
+def test_endpoints_are_read_and_the_unacceptable_left_out(document: object, expected: Endpoints) -> None:
+    """
+    What a browser could run, and what is not https, is not taken; nothing of it is an error.
+    """
+    found = read_endpoints(document, issuer=ISSUER, insecure_allow_http=False)
+
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("issuer", "insecure_allow_http"),
+    [
+        pytest.param("http://127.0.0.1:9000", False, id="an issuer on this machine"),
+        pytest.param("http://login.internal", True, id="by choice"),
+    ],
+)
+def test_endpoints_are_plain_http_where_the_issuer_is(issuer: str, insecure_allow_http: bool) -> None:
+    """
+    The rule for them is the one for keys.
+    """
+    document = {"token_endpoint": f"{issuer}/token"}
+
+    found = read_endpoints(document, issuer=issuer, insecure_allow_http=insecure_allow_http)
+
+    assert found.token == f"{issuer}/token"
+
+
+def test_endpoints_of_what_is_no_object_are_none() -> None:
+    """
+    Whatever the document is, there is an answer.
+    """
+    found = read_endpoints([], issuer=ISSUER, insecure_allow_http=False)
+
+    assert (found.authorization, found.token) == (None, None)

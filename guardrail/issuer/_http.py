@@ -23,7 +23,7 @@ NO_STORE: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 674
 CORS: Final = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT: Final = CORS | {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Requested-With",
     "Access-Control-Max-Age": "600",  # seconds
 }
 # A proxy makes the whole world a loopback peer, and a web page runs on the developer's own machine.

@@ -65,8 +65,8 @@ async def test_no_origin_may_read_the_rest(method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/token", "/jwks", "/.well-known/oauth-authorization-server"])
-async def test_preflight_allows_the_authorization_header(path: str) -> None:
-    """A preflight request allows what client_secret_basic needs."""
+async def test_preflight_allows_what_browser_clients_send(path: str) -> None:
+    """A preflight request allows what client_secret_basic needs, and what Swagger UI adds to each request."""
     headers = {"Origin": "http://127.0.0.1:8000", "Access-Control-Request-Method": "POST"}
 
     async with connect(an_issuer()) as http:
@@ -74,7 +74,8 @@ async def test_preflight_allows_the_authorization_header(path: str) -> None:
 
     assert response.status_code == 204
     assert response.headers["access-control-allow-origin"] == "*"
-    assert "Authorization" in response.headers["access-control-allow-headers"]
+    allowed = response.headers["access-control-allow-headers"].split(", ")
+    assert {"Authorization", "Content-Type", "X-Requested-With"} == set(allowed)
 
 
 @pytest.mark.parametrize("path", ["/authorize", "/rotate"])

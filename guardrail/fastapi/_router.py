@@ -1,0 +1,107 @@
+"""
+`GuardedRouter`: one declaration for all routes of a router that declare nothing themselves.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from fastapi import APIRouter
+
+from .._alternatives import Alternatives, requirements_of
+from .._declaration import Declaration, declaration_of, declare, endpoint_name, public
+from .._policy import Requirement
+from ..errors import PolicyError
+
+__all__ = ["GuardedRouter"]
+
+_Endpoint = Callable[..., Any]
+_Public = Callable[..., object]  # `public`, which is a function
+
+# What routers declared, and what came of the endpoint then. An endpoint's own declaration is not among them.
+_BY_ROUTERS: Final[dict[Declaration, _Endpoint]] = {}
+
+
+class GuardedRouter(APIRouter):
+    """
+    An `APIRouter` whose routes, WebSockets too, need what the router says, unless they say it themselves::
+
+        router = GuardedRouter(orders.requires("orders:read"), prefix="/orders")
+
+        @router.get("/{order_id}")
+        async def read_order(order_id: int, operator: CurrentOperator) -> Order: ...
+
+        @router.delete("/{order_id}")
+        @orders.requires("orders:write")               # of its own, and then alone
+        async def cancel_order(order_id: int) -> None: ...
+
+    The router declares an endpoint when it is added: an own declaration stands below the router's decorator.
+    Does not declare mounts, nor the routes of routers that it includes: these declare for themselves.
+
+    Args:
+        requirement: What `ServicePackage.requires` and `any_of` return, or `guardrail.public`.
+        settings: The settings of `fastapi.APIRouter`.
+
+    Raises:
+        PolicyError: *requirement* is something else; when a route is added: another router has declared its
+            endpoint otherwise, or it cannot hold a mark.
+    """
+
+    def __init__(self, requirement: Requirement | Alternatives | _Public, **settings: Any) -> None:
+        if requirement is not public and not requirements_of(requirement):
+            raise PolicyError(
+                'GuardedRouter takes a requirement, such as orders.requires("orders:read"), or public; '
+                f"got {requirement!r}"
+            )
+        self._requirement = None if requirement is public else requirement
+        self._is_including = False
+        super().__init__(**settings)
+
+    def add_api_route(self, path: str, endpoint: _Endpoint, **settings: Any) -> None:
+        """
+        As FastAPI's, for a declared endpoint.
+        """
+        super().add_api_route(path, self._declared(endpoint), **settings)
+
+    def add_api_websocket_route(
+        self, path: str, endpoint: _Endpoint, name: str | None = None, **settings: Any
+    ) -> None:
+        """
+        As FastAPI's, for a declared endpoint.
+        """
+        super().add_api_websocket_route(path, self._declared(endpoint), name, **settings)
+
+    def add_route(self, path: str, endpoint: _Endpoint, *args: Any, **settings: Any) -> None:
+        """
+        As Starlette's, for a declared endpoint.
+        """
+        super().add_route(path, self._declared(endpoint), *args, **settings)
+
+    def add_websocket_route(self, path: str, endpoint: _Endpoint, name: str | None = None) -> None:
+        """
+        As Starlette's, for a declared endpoint.
+        """
+        super().add_websocket_route(path, self._declared(endpoint), name)
+
+    def include_router(self, router: APIRouter, **settings: Any) -> None:
+        """
+        As FastAPI's. The routes of *router* need what they say themselves.
+        """
+        # FastAPI before 0.137 adds each of them to this router anew; later ones do not show them here at all.
+        self._is_including = True
+        try:
+            super().include_router(router, **settings)
+        finally:
+            self._is_including = False
+
+    def _declared(self, endpoint: _Endpoint) -> _Endpoint:
+        existing = declaration_of(endpoint)
+        if self._is_including or (existing is not None and existing not in _BY_ROUTERS):
+            return endpoint
+        if existing is None:
+            declared = declare(endpoint, self._requirement)
+            _BY_ROUTERS[cast("Declaration", declaration_of(declared))] = declared  # it was just put there
+            return declared
+        # The same function on two paths: it must not matter which router came first.
+        if existing.requirement != self._requirement:
+            raise PolicyError(f"{endpoint_name(endpoint)} is declared twice: by two routers, and not alike")
+        return _BY_ROUTERS[existing]
