@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import httpx
 
-from ._fork import renew_after_fork
 from ._discovery import Endpoints
+from ._fork import renew_after_fork
 from ._health import IssuerHealth
 from ._issuer import Issuer
 from ._key_fetches import KeyFetches
