@@ -4,6 +4,7 @@ What goes on after a token has expired: WebSockets end with it, streamed respons
 
 import asyncio
 import contextlib
+from typing import cast
 
 from ._asgi import POLICY_VIOLATION, WEBSOCKET_DENIAL, ASGIApp, Message, Receive, Scope, Send
 from ._decision import Decision
@@ -24,8 +25,11 @@ async def run_socket_until_expiry(
     timer = asyncio.create_task(socket.close_at_deadline())
     try:
         await run_decided(app, decision, scope, socket.receive, socket.send)
+    except Exception as exc:
+        if not _comes_of_an_end(exc):
+            raise
     finally:
-        timer.cancel()
+        await socket.stop(timer)
 
 
 class _ExpiringWebSocket:
@@ -37,12 +41,18 @@ class _ExpiringWebSocket:
         self._receive = receive
         self._send = send
         self._deadline = asyncio.get_running_loop().time() + seconds
+        self._lock = asyncio.Lock()  # a close that has begun is sent, whatever becomes of the application
         self._is_closed = False
         self._is_denied = False
+        self._is_expired = False
 
     async def close_at_deadline(self) -> None:
         await asyncio.sleep(self._deadline - asyncio.get_running_loop().time())
         await self._close()
+
+    async def stop(self, timer: "asyncio.Task[None]") -> None:
+        async with self._lock:
+            timer.cancel()
 
     async def receive(self) -> Message:
         # A client that never pauses would never let the timeout speak: the clock is read each time.
@@ -60,19 +70,28 @@ class _ExpiringWebSocket:
         if asyncio.get_running_loop().time() >= self._deadline:
             await self._close()
         if self._is_closed:
-            raise OSError("the connection is closed")  # ASGI: what send does after a disconnect
+            raise self._closed_error()
         self._is_closed = message["type"] == "websocket.close"
         # A refused handshake ends by itself; closing in the middle of its answer would break it.
         self._is_denied = self._is_denied or message["type"].startswith(WEBSOCKET_DENIAL)
         await self._send(message)
+
+    def _closed_error(self) -> OSError:
+        """
+        What ASGI has send raise after a disconnect.
+        """
+        kind = _EndedError if self._is_expired else OSError
+        return kind("the connection is closed")
 
     async def _expire(self) -> Message:
         await self._close()
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
 
     async def _close(self) -> None:
-        if not self._is_closed and not self._is_denied:
-            self._is_closed = True
+        async with self._lock:
+            if self._is_closed or self._is_denied:
+                return
+            self._is_closed = self._is_expired = True
             close = {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "token expired"}
             with contextlib.suppress(OSError):  # the client left just now
                 await self._send(close)
@@ -91,16 +110,33 @@ async def run_stream_until_expiry(
     timer = asyncio.create_task(response.end_at_deadline())
     try:
         await run_decided(app, decision, scope, response.receive, response.send)
-    except _EndedError:
-        pass  # the application let its own disconnect through, as it may
+    except Exception as exc:
+        if not _comes_of_an_end(exc):
+            raise
     finally:
-        timer.cancel()
+        await response.stop(timer)
 
 
 class _EndedError(OSError):
     """
     Raised when an application goes on sending: what ASGI has send do after a disconnect.
     """
+
+
+def _comes_of_an_end(exc: BaseException | None) -> bool:
+    """
+    Whether an application only let its own disconnect through, as it may: as it is, as the cause of its
+    framework's error, or in a group of such errors. What went wrong besides is not hidden.
+    """
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:  # "raise exc from exc" makes a circle
+        if isinstance(exc, _EndedError):
+            return True
+        if isinstance(exc, ExceptionGroup):
+            return all(map(_comes_of_an_end, cast("ExceptionGroup[Exception]", exc).exceptions))
+        seen.add(id(exc))
+        exc = exc.__cause__
+    return False
 
 
 class _ExpiringResponse:
@@ -122,6 +158,10 @@ class _ExpiringResponse:
         async with self._lock:
             await self._end()
 
+    async def stop(self, timer: "asyncio.Task[None]") -> None:
+        async with self._lock:
+            timer.cancel()
+
     async def receive(self) -> Message:
         if not self._is_streaming and not self._is_ended:
             return await self._receive()  # the body of the request may take as long as it takes
@@ -129,6 +169,9 @@ class _ExpiringResponse:
             async with asyncio.timeout_at(self._deadline):
                 return await self._receive()
         except TimeoutError:
+            # An application that hears of it may be gone before the timer's turn comes.
+            async with self._lock:
+                await self._end()
             return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:

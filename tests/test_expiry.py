@@ -266,8 +266,7 @@ def test_an_application_that_never_pauses_is_cut_off_too() -> None:
             await send({"type": "websocket.send", "text": "news"})
             loop.virtual.waited += SECONDS / 2 - 0.01  # work that holds the loop
 
-    with pytest.raises(OSError, match="closed"):
-        serve(application(handler), client)
+    serve(application(handler), client)  # it lets its own disconnect through, as it may
 
     assert [message["type"] for _, message in client.sent] == [
         "websocket.accept",
@@ -276,6 +275,42 @@ def test_an_application_that_never_pauses_is_cut_off_too() -> None:
         "websocket.send",
         "websocket.close",
     ]
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "is done"])
+def test_a_close_that_has_begun_is_sent(goes_on: bool) -> None:
+    """
+    An application that ends meanwhile does not take it back, be it for sending on or of its own accord.
+    """
+    client = Client()
+
+    async def slow_send(message: Message) -> None:
+        await asyncio.sleep(1.0 if message == CLOSE else 0.0)
+        await client.send(message)
+
+    async def handler(receive: Receive, send: Send) -> None:
+        await asyncio.sleep(SECONDS + 0.5)
+        if goes_on:
+            await send({"type": "websocket.send", "text": "news"})
+
+    left = serve(application(handler), client, send=slow_send)
+
+    assert client.sent == [(0.0, ACCEPT), (SECONDS + 1.0, CLOSE)]
+    assert left == []
+
+
+def test_only_an_end_of_ours_may_be_let_through() -> None:
+    """
+    An application that goes on after a client has left fails as it does without guardrail.
+    """
+    client = Client((4.0, LEFT))
+
+    async def handler(receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.send", "text": "anybody there?"})
+
+    with pytest.raises(OSError, match="closed"):
+        serve(application(handler), client)
 
 
 def test_a_client_that_leaves_first_is_not_closed_again() -> None:
@@ -572,17 +607,65 @@ def test_an_endless_stream_ends_with_its_token() -> None:
     assert left == []
 
 
-def test_an_application_may_let_its_own_disconnect_through() -> None:
+async def send_on(send: Send) -> None:
     """
-    The error of sending on is no error of the server's.
+    Stream without an end.
+    """
+    while True:
+        await send(piece())
+        await asyncio.sleep(6.0)
+
+
+async def send_on_in_a_group(send: Send) -> None:
+    """
+    Stream in a task of a group, which makes a group of its error.
+    """
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_on(send))
+
+
+async def send_on_and_translate(send: Send) -> None:
+    """
+    Stream, and raise another error because of the first.
+    """
+    try:
+        await send_on_in_a_group(send)
+    except Exception as exc:
+        raise RuntimeError("after the response started") from exc
+
+
+async def send_on_and_fail_too(send: Send) -> None:
+    """
+    Stream, and fail while the first error is being handled.
+    """
+    try:
+        await send_on(send)
+    except OSError:
+        raise ValueError("a bug")  # noqa: B904 - what is meant to be seen
+
+
+async def send_on_beside_a_bug(send: Send) -> None:
+    """
+    Stream, and fail beside it.
+    """
+    try:
+        await send_on(send)
+    except OSError as exc:
+        raise ExceptionGroup("several", [exc, ValueError("a bug")]) from None
+
+
+@pytest.mark.parametrize("stream_to", [send_on, send_on_in_a_group, send_on_and_translate])
+def test_an_application_may_let_its_own_disconnect_through(
+    stream_to: Callable[[Send], Awaitable[None]],
+) -> None:
+    """
+    The error of sending on is no error of the server's, however a framework wraps it.
     """
     client = Client()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
-        while True:
-            await send(piece())
-            await asyncio.sleep(6.0)
+        await stream_to(send)
 
     stream(app, client)
 
@@ -602,6 +685,36 @@ def test_an_error_of_the_applications_own_is_not_hidden() -> None:
         stream(app, Client())
 
 
+@pytest.mark.parametrize("stream_to", [send_on_and_fail_too, send_on_beside_a_bug])
+def test_an_error_beside_a_disconnect_is_not_hidden(stream_to: Callable[[Send], Awaitable[None]]) -> None:
+    """
+    What fails while an application cleans up is a bug like any other.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await stream_to(send)
+
+    with pytest.raises((ValueError, ExceptionGroup), match=r"a bug|several"):
+        stream(app, Client())
+
+
+def test_an_error_that_names_itself_as_its_cause_is_seen_through() -> None:
+    """
+    A circle of causes ends the search, not the server.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        try:
+            raise ValueError("a bug")  # noqa: TRY301
+        except ValueError as exc:
+            raise exc from exc
+
+    with pytest.raises(ValueError, match="a bug"):
+        stream(app, Client())
+
+
 def test_an_application_that_waits_for_the_client_to_leave_hears_of_the_end() -> None:
     """
     Frameworks watch the client while they stream; they see it leave.
@@ -618,6 +731,51 @@ def test_an_application_that_waits_for_the_client_to_leave_hears_of_the_end() ->
 
     assert heard == [HTTP_DISCONNECT, HTTP_DISCONNECT]
     assert client.sent[-1] == (10.0, END)
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "is done"])
+def test_an_end_that_has_begun_is_sent(goes_on: bool) -> None:
+    """
+    As with a WebSocket: an application that ends meanwhile does not take it back.
+    """
+    client = Client()
+
+    async def slow_send(message: Message) -> None:
+        await asyncio.sleep(1.0 if message == END else 0.0)
+        await client.send(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(piece())
+        await asyncio.sleep(SECONDS + 0.5)
+        if goes_on:
+            await send(piece())
+
+    async def run() -> list[str]:
+        await run_stream_until_expiry(app, DECISION, http_scope(), client.receive, slow_send, seconds=SECONDS)
+        return []
+
+    in_virtual_time(run())
+
+    assert client.sent == [(0.0, START), (0.0, piece()), (SECONDS + 1.0, END)]
+
+
+def test_an_application_that_leaves_with_the_client_leaves_a_complete_response() -> None:
+    """
+    It may return as soon as it hears of the end: by then the response has ended.
+    """
+    client, at_return = Client(), list[object]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(piece())
+        await receive()
+        at_return.append(client.sent[-1])
+
+    stream(app, client)
+
+    assert at_return == [(10.0, END)]
+    assert len(client.sent) == 3
 
 
 def test_what_the_client_says_while_streaming_is_received() -> None:
