@@ -4,6 +4,7 @@
 The one place where guardrail reads a path itself; so it reads only paths that every parser reads alike.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,22 +51,45 @@ class PrefixTable:
 
     declarations: Mapping[str, Declaration]
 
-    def find(self, path: str, raw_path: bytes = b"") -> Resolved | None:
+    def find(self, path: str, raw_path: bytes = b"", *, is_certain: bool = False) -> Resolved | None:
         """
         The declaration for a request path; None also for a path that two parsers could read differently.
 
-        An application that routes by the undecoded path sees one segment where an escaped slash is.
+        An application that routes by the undecoded path sees one segment where an escaped slash is. One that
+        does not care for case sees /admin in /Admin: with a token less is at stake than without one, so only
+        what is public has to keep away from there.
+
+        Args:
+            path: The path, decoded.
+            raw_path: The path as it was sent.
+            is_certain: Whether a router that we see into has chosen the endpoint already.
         """
         if _AMBIGUOUS.search(path) or _ESCAPED_SLASH.search(raw_path):
             return None
         prefix = self.covering(path)
-        return None if prefix is None else Resolved(self.declarations[prefix], prefix)
+        if prefix is None or (not is_certain and self._is_guarded_in_another_case(path, prefix)):
+            return None
+        return Resolved(self.declarations[prefix], prefix)
+
+    def _is_guarded_in_another_case(self, path: str, prefix: str) -> bool:
+        """
+        Whether a public *path* is, but for its case, under a longer prefix that needs a token.
+        """
+        return self.declarations[prefix].is_public and any(
+            len(one) > len(prefix) and not declaration.is_public and _in_any_case(one).match(path)
+            for one, declaration in self.declarations.items()
+        )
 
     def covering(self, path: str) -> str | None:
         """
         The longest prefix that *path*, or a path template, is under.
         """
         return max((one for one in self.declarations if is_under(path, one)), key=len, default=None)
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_any_case(prefix: str) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(prefix)}(?:/|$)", re.IGNORECASE)
 
 
 def is_under(path: str, prefix: str) -> bool:

@@ -80,7 +80,7 @@ class Leaf:
         found = self.resolved
         root_path = child_scope.get("root_path", request.scope.get("root_path", ""))
         if self.prefixes is not None:
-            by_prefix = self.prefixes.find(request.path, request.raw_path)
+            by_prefix = self.prefixes.find(request.path, request.raw_path, is_certain=not found.is_mount)
             is_clear = not found.is_mount or is_root_path_clear(request.scope, root_path)
             if by_prefix is None or not is_clear:
                 return NOT_FOUND

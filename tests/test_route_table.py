@@ -119,6 +119,35 @@ def test_a_path_with_dots_that_are_no_segments_is_unambiguous(path: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        pytest.param("/", "/", id="public"),
+        pytest.param("/other", "/", id="another word"),
+        pytest.param("/open/admin", "/open", id="further down"),
+        pytest.param("/admin/x", "/admin", id="guarded"),
+        pytest.param("/administrator", "/", id="a longer segment"),
+        pytest.param("/ADMIN", None, id="another case"),
+        pytest.param("/Admin/x", None, id="another case, below"),
+        pytest.param("/adm\u0131n", None, id="another alphabet"),
+        pytest.param("/OPEN", "/", id="as another public one"),
+        pytest.param("/ADMIN/open", "/ADMIN/open", id="declared itself"),
+    ],
+)
+def test_a_public_path_is_not_a_guarded_prefix_in_another_case(path: str, found: str | None) -> None:
+    """
+    Without a token nothing is served that an application could take for what needs one.
+    """
+    guarded = dict(prefix_table("/admin").declarations)
+    opened = {one: Declaration(None, one) for one in ("/", "/open", "/ADMIN/open")}
+    prefixes = PrefixTable(guarded | opened)
+
+    resolved = prefixes.find(path)
+
+    assert (resolved.route if resolved else None) == found
+    assert prefixes.find(path, is_certain=True) is not None
+
+
+@pytest.mark.parametrize(
     ("root_path", "path", "found"),
     [
         pytest.param("", "/admin", "/admin", id="none"),
