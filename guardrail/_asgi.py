@@ -2,13 +2,14 @@
 What guardrail needs of ASGI: the types, one header read, one small answer sent.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = [
     "ASGIApp",
+    "AnyASGIApp",
     "Headers",
     "Message",
     "Receive",
@@ -20,6 +21,8 @@ __all__ = [
     "send_response",
 ]
 
+# An application of any framework: each has types of its own for the same three arguments.
+AnyASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 WEBSOCKET_DENIAL: Final = "websocket.http.response"  # ASGI's WebSocket Denial Response extension

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from ._alternatives import requirements_of
-from ._asgi import ASGIApp, Receive, Scope, Send, header_values, is_preflight
+from ._asgi import AnyASGIApp, Receive, Scope, Send, header_values, is_preflight
 from ._challenge import not_allowed
 from ._declaration import Declaration
 from ._health import Health
@@ -89,13 +89,13 @@ class GuardrailMiddleware:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: AnyASGIApp,
         *,
         public_paths: Iterable[str] = (),
         prefixes: Mapping[str, object] | None = None,
         on_event: Iterable[Listener] = (),
         http_client: "httpx.AsyncClient | None" = None,
-        not_found: ASGIApp | None = None,
+        not_found: AnyASGIApp | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         token_cache_size: int = 10_000,
