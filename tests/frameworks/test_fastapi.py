@@ -493,35 +493,34 @@ async def test_everything_an_included_router_may_hold_is_guarded() -> None:
     assert ran == ["plain", "class", "feed"]
 
 
-@pytest.mark.anyio
-@pytest.mark.skipif(
-    not LOOKS_INSIDE, reason="FastAPI before 0.137 drops mounts and hosts of an included router"
-)
-async def test_mounts_and_hosts_of_an_included_router_are_guarded() -> None:
-    """
-    What is mounted in an included router is judged where its inclusion puts it.
-    """
-    ran: list[str] = []
+if LOOKS_INSIDE:  # FastAPI before 0.137 drops mounts and hosts of an included router
 
-    router = APIRouter()
-    router.routes.extend(
-        [
-            Mount("/sub", Router([Route("/x", READ(endpoint(ran, "mounted")))])),
-            Mount("/files", READ(Application(ran, "files"))),
-            Host("api.example.com", Router([Route("/hosted", READ(endpoint(ran, "hosted")))])),
-        ]
-    )
-    app = guarded()
-    app.include_router(router, prefix="/v1")
+    @pytest.mark.anyio
+    async def test_mounts_and_hosts_of_an_included_router_are_guarded() -> None:
+        """
+        What is mounted in an included router is judged where its inclusion puts it.
+        """
+        ran: list[str] = []
 
-    async with client(app) as http:
-        for path, host in (("/v1/sub/x", "a"), ("/v1/files/y", "a"), ("/v1/hosted", "api.example.com")):
-            headers = [("host", host)]
-            assert (await http.get(path, headers=headers)).status_code == 401
-            answer = await http.get(path, headers=[*headers, *bearer("orders:read")])
-            assert answer.status_code == 200
-        assert (await http.get("/v1/hosted")).status_code == 404
-    assert ran == ["mounted", "files", "hosted"]
+        router = APIRouter()
+        router.routes.extend(
+            [
+                Mount("/sub", Router([Route("/x", READ(endpoint(ran, "mounted")))])),
+                Mount("/files", READ(Application(ran, "files"))),
+                Host("api.example.com", Router([Route("/hosted", READ(endpoint(ran, "hosted")))])),
+            ]
+        )
+        app = guarded()
+        app.include_router(router, prefix="/v1")
+
+        async with client(app) as http:
+            for path, host in (("/v1/sub/x", "a"), ("/v1/files/y", "a"), ("/v1/hosted", "api.example.com")):
+                headers = [("host", host)]
+                assert (await http.get(path, headers=headers)).status_code == 401
+                answer = await http.get(path, headers=[*headers, *bearer("orders:read")])
+                assert answer.status_code == 200
+            assert (await http.get("/v1/hosted")).status_code == 404
+        assert ran == ["mounted", "files", "hosted"]
 
 
 @pytest.mark.anyio
@@ -563,38 +562,37 @@ async def test_an_included_route_class_that_matches_in_its_own_way_is_undeclared
     assert (raised.value.routes, ran) == (("Versioned", "Versioned"), [])
 
 
-@pytest.mark.anyio
-@pytest.mark.skipif(
-    not LOOKS_INSIDE, reason="before 0.137 an included router is not asked whether it matches"
-)
-async def test_an_included_router_that_matches_in_its_own_way_runs_nothing_undecided() -> None:
-    """
-    A router class that chooses by a header: what it chooses is judged, or the application does not start.
-    """
-    ran: list[str] = []
+if LOOKS_INSIDE:  # before 0.137 an included router is not asked whether it matches
 
-    class Versioned(APIRouter):
-        version = b"one"
+    @pytest.mark.anyio
+    async def test_an_included_router_that_matches_in_its_own_way_runs_nothing_undecided() -> None:
+        """
+        A router class that chooses by a header: what it chooses is judged, or the application does not start.
+        """
+        ran: list[str] = []
 
-        def matches(self, scope: Scope) -> tuple[Match, Scope]:
-            chosen = dict(scope["headers"]).get(b"x-version", b"one")
-            return super().matches(scope) if chosen == self.version else (Match.NONE, {})
+        class Versioned(APIRouter):
+            version = b"one"
 
-    first, second = Versioned(), Versioned()
-    second.version = b"two"
-    first.add_api_route("/orders", public(handler(ran, "one")))
-    two = handler(ran, "two")
-    second.add_api_route("/orders", two)
-    ADMIN(two)
-    app = guarded()
-    app.include_router(first)
-    app.include_router(second)
+            def matches(self, scope: Scope) -> tuple[Match, Scope]:
+                chosen = dict(scope["headers"]).get(b"x-version", b"one")
+                return super().matches(scope) if chosen == self.version else (Match.NONE, {})
 
-    with contextlib.suppress(MiddlewareMissingError, UndeclaredRouteError):
-        answer = await call(app, "/orders", headers=[("x-version", "two")])
-        assert answer.status == 401
+        first, second = Versioned(), Versioned()
+        second.version = b"two"
+        first.add_api_route("/orders", public(handler(ran, "one")))
+        two = handler(ran, "two")
+        second.add_api_route("/orders", two)
+        ADMIN(two)
+        app = guarded()
+        app.include_router(first)
+        app.include_router(second)
 
-    assert ran == []
+        with contextlib.suppress(MiddlewareMissingError, UndeclaredRouteError):
+            answer = await call(app, "/orders", headers=[("x-version", "two")])
+            assert answer.status == 401
+
+        assert ran == []
 
 
 @pytest.mark.anyio
@@ -615,31 +613,32 @@ async def test_a_route_added_to_an_included_router_after_startup_is_not_served()
     assert ran == []
 
 
-@pytest.mark.anyio
-@pytest.mark.skipif(not HAS_FRONTEND, reason="this FastAPI has no frontends")
-async def test_a_frontend_is_not_served_undeclared(tmp_path: Path) -> None:
-    """
-    Files of ``app.frontend(...)``, which FastAPI does not enumerate, are 404 and not open.
-    """
-    (tmp_path / "index.html").write_text("secret", encoding="utf-8")
-    app = guarded()
-    router = APIRouter()
-    router.frontend("/included", directory=str(tmp_path))
-    app.include_router(router, prefix="/v1")
-    app.frontend("/front", directory=str(tmp_path))
-    app.add_api_route("/x", READ(handler([], "x")))
+if HAS_FRONTEND:  # others have none
 
-    paths = (
-        "/front",
-        "/front/",
-        "/front/index.html",
-        "/v1/included/",
-        "/v1/included/index.html",
-        "/index.html",
-    )
-    statuses = {(await call(app, path, headers=bearer("orders:read"))).status for path in paths}
+    @pytest.mark.anyio
+    async def test_a_frontend_is_not_served_undeclared(tmp_path: Path) -> None:
+        """
+        Files of ``app.frontend(...)``, which FastAPI does not enumerate, are 404 and not open.
+        """
+        (tmp_path / "index.html").write_text("secret", encoding="utf-8")
+        app = guarded()
+        router = APIRouter()
+        router.frontend("/included", directory=str(tmp_path))
+        app.include_router(router, prefix="/v1")
+        app.frontend("/front", directory=str(tmp_path))
+        app.add_api_route("/x", READ(handler([], "x")))
 
-    assert statuses == {404}
+        paths = (
+            "/front",
+            "/front/",
+            "/front/index.html",
+            "/v1/included/",
+            "/v1/included/index.html",
+            "/index.html",
+        )
+        statuses = {(await call(app, path, headers=bearer("orders:read"))).status for path in paths}
+
+        assert statuses == {404}
 
 
 # Documentation

@@ -664,18 +664,19 @@ def test_the_document_is_made_once() -> None:
     assert later["paths"]["/more"]["get"]["security"] == [{"orders": ["orders:write"]}]
 
 
-@pytest.mark.skipif(not LOOKS_INSIDE, reason="this FastAPI keeps its first document")
-def test_a_new_route_makes_a_new_document() -> None:
-    """
-    Where FastAPI notices a new route, so do we.
-    """
-    app = installed()
-    app.add_api_route("/orders", READ(operation("orders")))
-    first = security_of(app)
+if LOOKS_INSIDE:  # others keep their first document
 
-    app.add_api_route("/more", WRITE(operation("more")))
+    def test_a_new_route_makes_a_new_document() -> None:
+        """
+        Where FastAPI notices a new route, so do we.
+        """
+        app = installed()
+        app.add_api_route("/orders", READ(operation("orders")))
+        first = security_of(app)
 
-    assert security_of(app) == first | {"get /more": [{"orders": ["orders:write"]}]}
+        app.add_api_route("/more", WRITE(operation("more")))
+
+        assert security_of(app) == first | {"get /more": [{"orders": ["orders:write"]}]}
 
 
 def test_an_openapi_function_from_before_is_respected() -> None:
