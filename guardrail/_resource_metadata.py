@@ -12,7 +12,7 @@ from ._policy import ServicePackage
 from ._urls import require_resource
 from .errors import PolicyError
 
-__all__ = ["ResourceMetadata", "metadata_url", "send_metadata"]
+__all__ = ["ResourceMetadata", "metadata_url", "resources_of", "send_metadata"]
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 MAX_AGE: Final = 3_600  # seconds; RFC 9728 §7.10
@@ -46,7 +46,7 @@ class ResourceMetadata:
         packages = tuple(packages)
         by_key: dict[_Key, dict[str, list[ServicePackage]]] = {}
         for package in packages:
-            for resource in _resources_of(package):
+            for resource in resources_of(package):
                 by_key.setdefault(_key_of(resource), {}).setdefault(resource, []).append(package)
         own = {package.resource for package in packages}
         self._resources: dict[_Key, str] = {}
@@ -67,7 +67,7 @@ class ResourceMetadata:
         """
         What challenges of *package* name (RFC 9728 §5.1): of its own resource, or of the only one it has.
         """
-        resources = _resources_of(package)
+        resources = resources_of(package)
         resource = package.resource or (resources[0] if len(resources) == 1 else None)
         is_served = resource is not None and self._resources.get(_key_of(resource)) == resource
         return metadata_url(resource) if resource is not None and is_served else None
@@ -104,7 +104,7 @@ async def send_metadata(document: bytes, scope: Scope, send: Send) -> None:
     await send_response(scope, send, status=200, headers=headers, body=document)
 
 
-def _resources_of(package: ServicePackage) -> tuple[str, ...]:
+def resources_of(package: ServicePackage) -> tuple[str, ...]:
     """
     What identifies *package* on the web: ``https``, or ``http`` on loopback (RFC 9728 §1.2, §7.1). The plain
     names that large issuers use for APIs identify nothing there.
