@@ -21,7 +21,11 @@ def example(name: str) -> dict[str, Any]:
     return runpy.run_path(str(EXAMPLES / name))
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("[a-z]*.py")), ids=lambda path: path.name)
+# Those of MCP servers need extras: tests/frameworks/test_mcp_examples.py runs them.
+BY_THEMSELVES = sorted(path for path in EXAMPLES.glob("[a-z]*.py") if "mcp" not in path.name)
+
+
+@pytest.mark.parametrize("path", BY_THEMSELVES, ids=lambda path: path.name)
 def test_every_example_is_guarded(path: Path) -> None:
     """
     Each example's application declares all its routes.

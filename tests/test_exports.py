@@ -4,6 +4,7 @@ The public surface is what HOUSE and README say, and no more.
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ import guardrail
 PACKAGE = Path(guardrail.__file__).parent
 PUBLIC_MODULES = [
     f"guardrail{name}" for name in ("", ".errors", ".events", ".fastapi", ".issuer", ".testing", ".cli")
+]
+EXTRAS = [
+    pytest.param("guardrail.mcp", "mcp", id="guardrail.mcp"),
+    pytest.param("guardrail.mcp.fastmcp", "fastmcp", id="guardrail.mcp.fastmcp"),
 ]
 
 
@@ -30,6 +35,17 @@ def test_all_is_sorted_and_true(name: str) -> None:
 
     assert module.__all__ == [*constants, *sorted(others, key=lambda one: (not one[:1].isupper(), one))]
     assert all(getattr(module, one) is not None for one in module.__all__)
+
+
+@pytest.mark.parametrize(("name", "needs"), EXTRAS)
+def test_all_of_an_extra_is_sorted_and_true(name: str, needs: str) -> None:
+    """
+    The same holds for modules that need more than guardrail does.
+    """
+    if not os.environ.get("CI"):
+        pytest.importorskip(needs)
+
+    test_all_is_sorted_and_true(name)
 
 
 @pytest.mark.parametrize("name", ["guardrail.errors", "guardrail.events"])

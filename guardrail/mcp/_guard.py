@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from urllib.parse import urlsplit
 
 from .._asgi import ASGIApp, Receive, Scope, Send, header_values
 from .._challenge import Answer
@@ -65,7 +66,8 @@ def guard(
 
     It does not add CORS headers: for browsers, put a CORS layer around it that exposes ``WWW-Authenticate``
     and ``Mcp-Session-Id``. It does not look at ``Host``: the SDK does, and on loopback the SDK also looks at
-    ``Origin``, so that an origin must be allowed there too.
+    ``Origin``, so that an origin must be allowed there too. It does not limit how many sessions a caller
+    opens: the SDK's ``max_sessions`` is for all of them together.
 
     Args:
         app: The application of the MCP SDK, or of FastMCP, made without an ``auth`` of its own.
@@ -79,9 +81,11 @@ def guard(
     Raises:
         PolicyError: A setting is wrong; the message names the right form.
     """
-    require_resource_of(requirement)
+    resource = require_resource_of(requirement)
     guarded = GuardrailMiddleware(SessionBinding(app), prefixes={"/": requirement}, **settings)
     refusals = RefusalWriter(settings.get("refusal_body"))
+    if (urlsplit(resource).path or "/") in guarded.public_paths:
+        raise PolicyError(f"public_paths has the path of the MCP server, which needs a token: {resource}")
     return _OriginCheck(guarded, allowed=_origins(allowed_origins), refusals=refusals)
 
 

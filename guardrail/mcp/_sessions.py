@@ -30,6 +30,9 @@ class SessionBinding:
     ``request.user`` is the SDK's user, ``request.auth`` and ``request.state.operator`` are the `Operator`. An
     anonymous request opens a session that is anybody's who is anonymous.
 
+    It also takes the `Authorization` field away from a request that needed a token: proxies of FastMCP would
+    pass it on to their servers (MCP, "Access Token Privilege Restriction").
+
     Args:
         app: The application of the MCP SDK, or of FastMCP, made without an ``auth`` of its own.
     """
@@ -44,9 +47,12 @@ class SessionBinding:
         Raises:
             MiddlewareMissingError: It is not behind `guardrail.GuardrailMiddleware`.
         """
-        operator = None if scope["type"] == "lifespan" else current_operator()
-        if operator is not None and operator.is_authenticated:
-            scope["user"] = AuthenticatedUser(access_token(operator, _packages()))
+        if scope["type"] != "lifespan":
+            operator, packages = current_operator(), _packages()
+            if operator.is_authenticated:
+                scope["user"] = AuthenticatedUser(access_token(operator, packages))
+            if packages:  # in place: the middleware learns from the scope who answers
+                scope["headers"] = [one for one in scope["headers"] if one[0].lower() != b"authorization"]
         await self.app(scope, receive, send)
 
 

@@ -5,6 +5,7 @@ wants it to say.
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,10 +43,21 @@ def served(make: Callable[[str], ASGIApp]) -> Iterator[str]:
     """
     The URL of what *make* makes for that URL, served on a free loopback port.
     """
+    _forget_earlier_servers()
     with listen("127.0.0.1", 0) as sock:
         url = address(sock)
         with serving(make(url), sock=sock):
             yield url
+
+
+def _forget_earlier_servers() -> None:
+    """
+    A uvicorn server that was told to end by a signal, in whatever test, ends the event streams of every later
+    one in this process: sse-starlette notes it for good, and nothing takes the note back.
+    """
+    streams = sys.modules.get("sse_starlette.sse")
+    if streams is not None:
+        streams.AppStatus.should_exit = False
 
 
 @dataclass
@@ -69,9 +81,7 @@ class RawClient:
         """
         Open a session, and remember its ID if there is one.
         """
-        info = {"name": "raw", "version": "1"}
-        params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": info}
-        answer = self.post(rpc("initialize", params))
+        answer = self.post(opening())
         self.session_id = answer.headers.get("mcp-session-id")
         if answer.status_code == 200:
             assert self.post(rpc("notifications/initialized", notify=True)).status_code == 202
@@ -117,12 +127,29 @@ class RawClient:
             fields["authorization"] = f"Bearer {self.token}"
         if self.session_id is not None:
             fields["mcp-session-id"] = self.session_id
+        return self.request(method, [*fields.items()], message)
+
+    def request(
+        self, method: str, fields: list[tuple[str, str]], message: Mapping[str, object]
+    ) -> httpx.Response:
+        """
+        Send one request with these header fields alone; of a stream, its beginning.
+        """
         if method == "GET":  # the stream of a session does not end by itself
             with self._client.stream(method, self.url, headers=fields) as answer:
                 if answer.status_code != 200:
                     answer.read()
                 return answer
         return self._client.request(method, self.url, headers=fields, json=message)
+
+
+def opening() -> dict[str, object]:
+    """
+    The message that opens a session.
+    """
+    info = {"name": "raw", "version": "1"}
+    params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": info}
+    return rpc("initialize", params)
 
 
 def rpc(

@@ -5,7 +5,8 @@ belong to who opened them, and tools see the operator of their own message.
 
 import asyncio
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from guardrail import current_operator
 from guardrail.testing import FakeIssuer
 
-from .mcp_kit import RawClient, issuer_of, notes_of, rpc, served
+from .mcp_kit import RawClient, issuer_of, notes_of, opening, rpc, served
 
 if not os.environ.get("CI"):
     pytest.importorskip("mcp")
@@ -25,11 +27,13 @@ if not os.environ.get("CI"):
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.request_state import authenticated_principal
+from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
-from guardrail.mcp import guard, principal_key
+from guardrail.mcp import BoundEventStore, guard, principal_key
 
+RESUMABLE = "2025-11-25"  # from here on the SDK begins streams with an event to resume from
 PARTNER = "https://partner.example.org"
 APP = "https://app.example.com"
 # The SDK has an Origin check of its own on loopback, which is not what is tested here.
@@ -71,6 +75,12 @@ def notes_server() -> MCPServer[Any]:
     @server.tool()
     def who_in_a_thread() -> dict[str, Any]:
         return _seen()
+
+    @server.tool()
+    async def fields(ctx: Context) -> list[str]:
+        request = ctx.request_context.request
+        assert request is not None
+        return sorted(request.headers)
 
     @server.tool()
     def access() -> dict[str, Any]:
@@ -133,6 +143,17 @@ def notes() -> Iterator[Notes]:
     """
     with guarded(allowed_origins=[APP]) as one:
         yield one
+
+
+def test_a_server_that_was_interrupted_ends_no_streams_of_the_next_one() -> None:
+    """
+    Tests that interrupt a server leave the others their event streams.
+    """
+    uvicorn.Server(uvicorn.Config("")).handle_exit(signal.SIGTERM, None)
+
+    with guarded() as notes, notes.client() as client:
+        assert client.initialize().status_code == 200
+        assert client.call("who")["operator"] == "https://login.example.com#alice"
 
 
 # Every request is decided on (R231, R232, R239)
@@ -251,6 +272,225 @@ def test_nobody_without_a_token_continues_a_session_in_shadow_mode() -> None:
     assert (own, others) == (200, 404)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(str.upper, id="in capitals"),
+        pytest.param(lambda one: one[:-1], id="a beginning of it"),
+        pytest.param(lambda one: f"{one}, {one}", id="twice"),
+        pytest.param(lambda _: "0" * 32, id="never issued"),
+        pytest.param(lambda _: "", id="empty"),
+    ],
+)
+def test_what_is_nearly_a_session_is_none(notes: Notes, change: Callable[[str], str]) -> None:
+    """
+    Only the exact ID names a session, for its owner too.
+    """
+    with notes.client() as owner:
+        owner.initialize()
+        session_id = str(owner.session_id)
+        owner.session_id = change(session_id)
+        answer = owner.post(rpc("ping"))
+        owner.session_id = session_id
+        still = owner.post(rpc("ping"))
+
+    assert (answer.status_code, still.status_code) == (404, 200)
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "alice_has", "bob_has"),
+    [
+        pytest.param("alice bob", 404, 200, 200, id="hers first"),
+        pytest.param("bob alice", 200, 200, 404, id="his first"),
+    ],
+)
+def test_two_session_fields_end_nobody_elses_session(
+    notes: Notes, order: str, status: int, alice_has: int, bob_has: int
+) -> None:
+    """
+    Whose session is looked at for its owner is the session that is served.
+    """
+    with notes.client() as alice, notes.client(sub="bob") as bob:
+        alice.initialize()
+        bob.initialize()
+        ids = {"alice": str(alice.session_id), "bob": str(bob.session_id)}
+        fields = [("mcp-session-id", ids[name]) for name in order.split()]
+        fields += [
+            ("accept", "application/json, text/event-stream"),
+            ("authorization", f"Bearer {bob.token}"),
+        ]
+        answer = bob.request("DELETE", fields, {})
+        left = [client.post(rpc("ping")).status_code for client in (alice, bob)]
+
+    assert answer.status_code == status
+    assert left == [alice_has, bob_has]
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+def test_a_protocol_without_sessions_is_no_way_into_one(notes: Notes, method: str) -> None:
+    """
+    A later version in the field takes another road through the SDK, and that road knows no sessions.
+    """
+    with notes.client() as owner, notes.client(sub="bob") as other:
+        owner.initialize()
+        other.session_id = owner.session_id
+        answer = other.send(method, rpc("ping"), **{"mcp-protocol-version": "2026-07-28"})
+        still = owner.post(rpc("ping"))
+
+    assert answer.status_code >= 400
+    assert still.status_code == 200
+
+
+def test_who_is_refused_takes_no_room() -> None:
+    """
+    Only who is let in opens sessions, so that nobody else can use them up.
+    """
+    with guarded({"max_sessions": 1}) as notes, notes.client() as owner:
+        good, owner.token = owner.token, notes.token(expires_in=-31)
+        refused = [owner.initialize().status_code for _ in range(3)]
+        owner.token = good
+        opened = owner.initialize().status_code
+        owner.session_id = None
+        one_too_many = owner.initialize().status_code
+
+    assert refused == [401, 401, 401]
+    assert (opened, one_too_many) == (200, 503)
+
+
+def test_a_session_that_nobody_uses_ends() -> None:
+    """
+    What a session is bound to is kept no longer than the session.
+    """
+    with guarded({"session_idle_timeout": 1e-6}) as notes, notes.client() as owner:
+        opened = owner.post(opening())
+        owner.session_id = opened.headers["mcp-session-id"]
+        later = [owner.post(rpc("ping")).status_code for _ in range(10)]
+
+    assert opened.status_code == 200
+    assert later[-1] == 404
+
+
+def test_a_stream_ends_with_its_token_where_that_is_asked_for() -> None:
+    """
+    The stream of a session is one request for hours; ``stream_expiry="cut"`` gives it the token's lifetime.
+    """
+    now = 1_800_000_000.0
+    with guarded(stream_expiry="cut", clock=lambda: now) as notes, notes.client() as owner:
+        times: dict[str, Any] = {"iat": now - 60.0, "exp": now + 600.0}
+        owner.token = notes.token(**times)
+        assert owner.initialize().status_code == 200
+        fields = {"accept": "text/event-stream", "mcp-session-id": str(owner.session_id)}
+        fields["authorization"] = f"Bearer {notes.token(**times | {'exp': now + 0.1})}"
+
+        stream = httpx.get(owner.url, headers=fields, timeout=10.0)  # returns when it ends
+
+    assert (stream.status_code, stream.text) == (200, "")
+
+
+# What is kept of streams belongs to who was sent it
+
+
+class Kept(EventStore):
+    """
+    An event store as the SDK asks for: IDs that can be guessed, one store for all sessions.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    async def store_event(self, stream_id: str, message: Any) -> str:
+        """
+        Keep an event under the next number.
+        """
+        self.events.append((stream_id, message))
+        return str(len(self.events) - 1)
+
+    async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> str | None:
+        """
+        Send what came later on the same stream.
+        """
+        if int(last_event_id) >= len(self.events):
+            return None
+        stream_id = self.events[int(last_event_id)][0]
+        for number, (stream, message) in enumerate(self.events):
+            if stream == stream_id and message is not None and number > int(last_event_id):
+                await send_callback(EventMessage(message, str(number)))
+        return stream_id
+
+
+@pytest.mark.parametrize(
+    ("claims", "is_read"),
+    [
+        pytest.param({"scope": "notes:read notes:write"}, True, id="another token of the same principal"),
+        pytest.param({"sub": "bob"}, False, id="another user"),
+        pytest.param({"client_id": "another-client"}, False, id="another client"),
+    ],
+)
+def test_nobody_resumes_another_ones_stream(claims: dict[str, Any], is_read: bool) -> None:
+    """
+    An event ID is no credential, in a session of one's own either.
+    """
+    store = Kept()
+    with (
+        guarded({"event_store": BoundEventStore(store)}) as notes,
+        notes.client() as owner,
+        notes.client(**claims) as other,
+    ):
+        owner.initialize()
+        owner.post(rpc("ping"), **{"mcp-protocol-version": RESUMABLE})
+        first = next(number for number, (_, message) in enumerate(store.events) if message is None)
+        other.initialize()
+        read = beginning_of_stream(other, last_event_id=str(first))
+
+    assert ('"result":{}' in read) is is_read
+
+
+def test_an_event_that_was_never_kept_is_nothing() -> None:
+    """
+    A made-up event ID opens no stream and fails no session.
+    """
+    with guarded({"event_store": BoundEventStore(Kept())}) as notes, notes.client() as owner:
+        owner.initialize()
+        read = beginning_of_stream(owner, last_event_id="1000")
+        still = owner.post(rpc("ping")).status_code
+
+    assert (read, still) == ("", 200)
+
+
+def beginning_of_stream(client: RawClient, *, last_event_id: str) -> str:
+    """
+    What a resumed stream begins with: its first events, or nothing if it ends.
+    """
+    fields = {"accept": "text/event-stream", "last-event-id": last_event_id}
+    fields |= {"authorization": f"Bearer {client.token}", "mcp-session-id": str(client.session_id)}
+    with httpx.stream("GET", client.url, headers=fields, timeout=10.0) as stream:
+        return next(stream.iter_text(), "")
+
+
+def test_sessions_of_the_older_transport_are_bound_as_well() -> None:
+    """
+    Where an SSE stream is the session, messages of others find none.
+    """
+    fakes: list[FakeIssuer] = []
+
+    def make(url: str) -> ASGIApp:
+        fakes.append(issuer_of(url))
+        app = notes_server().sse_app(transport_security=TO_THE_GUARD)
+        return guard(app, notes_of(*fakes).requires("notes:read"))
+
+    with served(make) as url:
+        alice, bob = (fakes[0].token(scope="notes:read", sub=user) for user in ("alice", "bob"))
+        with httpx.stream("GET", f"{url}/sse", headers={"authorization": f"Bearer {alice}"}) as stream:
+            events = stream.iter_text()
+            path = next(events).partition("data: ")[2].split()[0]
+            fields = [{"authorization": f"Bearer {token}"} for token in (bob, alice)]
+            statuses = [
+                httpx.post(f"{url}{path}", headers=one, json=rpc("ping")).status_code for one in fields
+            ]
+
+    assert statuses == [404, 202]
+
+
 # Whom a tool runs for
 
 
@@ -327,6 +567,18 @@ def test_the_sdk_knows_the_caller_and_not_the_token(notes: Notes) -> None:
     assert access["expires_at"] == int(access["claims"]["exp"])
     assert access["token"].startswith("sha256:")
     assert str(client.token) not in str(access)
+
+
+def test_the_token_itself_does_not_reach_the_server(notes: Notes) -> None:
+    """
+    What is not there cannot be passed on (R223, R234): the field ends at the guard.
+    """
+    with notes.client() as client:
+        client.initialize()
+        names = client.tool("fields")["result"]
+
+    assert "mcp-session-id" in names
+    assert "authorization" not in names
 
 
 def test_the_sdk_binds_what_it_hands_out_to_the_same_principal(notes: Notes) -> None:

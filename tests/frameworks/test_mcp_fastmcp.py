@@ -2,9 +2,12 @@
 FastMCP: guarded from outside, or with our verifier inside; and its client.
 """
 
+import importlib
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +25,7 @@ if not os.environ.get("CI"):
 from fastmcp import Client, FastMCP
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.server.auth import RemoteAuthProvider, TokenVerificationError, require_scopes
-from fastmcp.server.dependencies import get_access_token, get_http_request
+from fastmcp.server.dependencies import get_access_token, get_http_headers, get_http_request
 from pydantic import AnyHttpUrl
 from starlette.types import ASGIApp
 
@@ -65,6 +68,10 @@ def notes_server(**settings: Any) -> FastMCP[Any]:
         token = get_access_token()
         assert token is not None
         return token.model_dump(include={"subject", "client_id", "scopes", "resource"})
+
+    @server.tool
+    async def for_a_proxy() -> list[str]:
+        return sorted(get_http_headers(include={"authorization"}))
 
     @server.tool(auth=require_scopes("notes:write"))
     async def write() -> dict[str, Any]:
@@ -205,6 +212,18 @@ def test_sessions_side_by_side_see_their_own_operators(transport: dict[str, Any]
     assert seen == [f"https://login.example.com#{user}" for user in users * 5]
 
 
+def test_its_proxies_have_no_token_to_pass_on() -> None:
+    """
+    They send a server behind them the `Authorization` field of the caller (R223, R234): it ends at the guard.
+    """
+    with served_notes() as server, client_of(server) as client:
+        client.initialize()
+        fields = client.tool("for_a_proxy")["result"]
+
+    assert "user-agent" in fields
+    assert "authorization" not in fields
+
+
 async def test_its_own_client_is_served(server: tuple[str, FakeIssuer]) -> None:
     """
     With a token as its ``auth``; tools are told the caller, and component scopes are held.
@@ -235,6 +254,19 @@ async def test_its_own_client_with_a_broader_token_sees_more(server: tuple[str, 
         written = (await client.call_tool("write")).data
 
     assert written == {"written": True}
+
+
+def test_it_leaves_no_hook_in_front_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What later tests import, and how it fails, has nothing of FastMCP's.
+    """
+    (tmp_path / "broken.py").write_text("def (")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(SyntaxError) as caught:
+        importlib.import_module("broken")
+
+    assert "beartype" not in "".join(traceback.format_tb(caught.tb))
 
 
 async def test_unreachable_keys_are_not_a_bad_token() -> None:

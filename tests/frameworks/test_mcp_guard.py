@@ -288,6 +288,37 @@ async def test_a_teams_error_body_is_used_for_origins_too() -> None:
 # What stands around it
 
 
+@pytest.mark.parametrize(
+    ("audience", "path"),
+    [pytest.param(f"{BASE}/mcp", "/mcp", id="a path"), pytest.param(BASE, "/", id="a bare host")],
+)
+def test_the_server_itself_is_never_public(audience: str, path: str) -> None:
+    """
+    The path of the resource cannot be named among those that need no token; another one can.
+    """
+    requirement = package(audience=audience).requires()
+
+    guard(Application([], "mcp"), requirement, public_paths=["/healthz"])
+    with pytest.raises(PolicyError, match="which needs a token"):
+        guard(Application([], "mcp"), requirement, public_paths=["/healthz", path])
+
+
+async def test_a_public_route_has_the_authorization_field() -> None:
+    """
+    What was no token of ours may be the route's own credentials; where a token is needed it is taken away.
+    """
+
+    async def has_it(request: Request) -> Response:
+        return PlainTextResponse(str("authorization" in request.headers))
+
+    routes = [Route(path, has_it) for path in ("/hook", "/other")]
+    app = guard(Starlette(routes=routes), package().requires(), public_paths=["/hook"])
+    with as_operator():
+        seen = [(await ask(app, path, authorization="Basic YTpi")).text for path in ("/hook", "/other")]
+
+    assert seen == ["True", "False"]
+
+
 async def test_settings_are_passed_on() -> None:
     """
     The routes that need no token, the listeners, and whatever else the middleware takes.
