@@ -216,6 +216,7 @@ def test_a_missing_scope_is_named(notes: Notes) -> None:
     assert answer.status_code == 403
     assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
     assert 'scope="notes:read"' in answer.headers["www-authenticate"]
+    assert f'resource_metadata="{notes.url}/.well-known' in answer.headers["www-authenticate"]
 
 
 def test_two_authorization_fields_are_malformed(notes: Notes) -> None:
@@ -445,16 +446,22 @@ def test_nobody_resumes_another_ones_stream(claims: dict[str, Any], is_read: boo
     assert ('"result":{}' in read) is is_read
 
 
-def test_an_event_that_was_never_kept_is_nothing() -> None:
+@pytest.mark.anyio
+async def test_an_event_that_was_never_kept_is_nothing() -> None:
     """
-    A made-up event ID opens no stream and fails no session.
+    A made-up event ID names no stream.
     """
-    with guarded({"event_store": BoundEventStore(Kept())}) as notes, notes.client() as owner:
-        owner.initialize()
-        read = beginning_of_stream(owner, last_event_id="1000")
-        still = owner.post(rpc("ping")).status_code
+    sent: list[EventMessage] = []
 
-    assert (read, still) == ("", 200)
+    async def send(event: EventMessage) -> None:
+        sent.append(event)
+
+    store = BoundEventStore(Kept())
+    kept = await store.store_event("stream", None)
+
+    assert await store.replay_events_after(kept, send) == "stream"
+    assert await store.replay_events_after("1000", send) is None
+    assert sent == []
 
 
 def beginning_of_stream(client: RawClient, *, last_event_id: str) -> str:

@@ -134,6 +134,32 @@ async def test_the_metadata_has_the_url_that_clients_connect_to(
 
 
 @pytest.mark.parametrize(
+    ("spelling", "statuses"),
+    [
+        pytest.param(f"{BASE}/mcp", [200, 200], id="the canonical one"),
+        pytest.param("HTTPS://API.example.com/mcp", [401, 200], id="scheme and host in capitals"),
+        pytest.param(f"{BASE}/MCP", [401, 401], id="another path"),
+    ],
+)
+async def test_an_audience_in_another_spelling_is_configured(spelling: str, statuses: list[int]) -> None:
+    """
+    What tokens say is compared as it stands (R139); who has tokens in another spelling names that one too.
+    """
+    fake = FakeIssuer(audience=f"{BASE}/mcp", algorithm="EdDSA")
+    also = [fake.audience, "HTTPS://API.example.com/mcp"]
+    packages = [
+        ServicePackage("notes", issuer=fake.issuer, audience=audience, resource=fake.audience)
+        for audience in (fake.audience, also)
+    ]
+
+    apps = [guard(Application([], "mcp"), one.requires()) for one in packages]
+    token = fake.token(aud=spelling)
+    answers = [await ask(app, authorization=f"Bearer {token}") for app in apps]
+
+    assert [answer.status_code for answer in answers] == statuses
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         pytest.param({"audience": "api://notes"}, "needs the URL", id="no URL"),
