@@ -109,7 +109,7 @@ async def test_the_other_blocks_run() -> None:
 
     transport = httpx.ASGITransport(namespace["guarded"])
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-        assert [(await client.get(path)).status_code for path in ("/healthz", "/mcp", "/else")] == [
+        assert [(await client.get(path)).status_code for path in ("/healthz", "/reports", "/else")] == [
             200,
             401,
             404,

@@ -157,10 +157,11 @@ async def test_r207_what_is_not_said_is_not_enough(claims: dict[str, Any]) -> No
     R207 (RFC 9470 §6.1): A claim that is missing, of another type or in the future never passes; *iat* says
     when the token was made, and not when its user authenticated.
     """
-    guarded, good = api(acr_values=[MFA], max_age=300), {"acr": MFA, "auth_time": NOW}
+    good: dict[str, Any] = {"iat": NOW, "acr": MFA, "auth_time": NOW}
+    guarded = api(acr_values=[MFA], max_age=300)
 
-    await guarded.accepts(token(iat=NOW, **good))
-    await guarded.refuses(token(iat=NOW, **(good | claims)), error=STEP_UP)
+    await guarded.accepts(token(**good))
+    await guarded.refuses(token(**(good | claims)), error=STEP_UP)
 
 
 @pytest.mark.parametrize(
