@@ -14,7 +14,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.testclient import TestClient
 
 from guardrail import GuardrailMiddleware, ServicePackage, current_operator, health, public
 from guardrail.errors import MiddlewareMissingError, PolicyError
@@ -464,7 +463,7 @@ def test_a_mounted_server_has_sessions_that_are_bound() -> None:
     assert (open_, metadata) == ("index", f"{url}/mcp")
 
 
-def test_operators_can_be_assumed_in_tests() -> None:
+async def test_operators_can_be_assumed_in_tests() -> None:
     """
     `as_operator` stands in for a token here too, and its policy is applied.
     """
@@ -474,10 +473,10 @@ def test_operators_can_be_assumed_in_tests() -> None:
         seen.append(scope["user"].access_token.subject)
         await Application([], "mcp")(scope, receive, send)
 
-    client = TestClient(guard(app, package().requires("notes:read")))
+    guarded = guard(app, package().requires("notes:read"))
     with as_operator(scopes=["notes:read"]) as operator:
-        assert client.get("/mcp").status_code == 200
+        assert (await ask(guarded)).status_code == 200
     with as_operator(scopes=["notes:write"]):
-        assert client.get("/mcp").status_code == 403
+        assert (await ask(guarded)).status_code == 403
 
     assert seen == [operator.subject]
