@@ -23,7 +23,7 @@ STOREYS: dict[str, int] = {
     "_routing": 3,
     "_challenge": 3, "_policies": 3, "_judge": 3, "_refusal": 3, "_resource_metadata": 3, "_subprotocol": 3,
     "_serving": 3, "_expiry": 3, "_road": 3, "_openapi": 3,
-    "_middleware": 4, "_inspection": 4, "_readiness": 4,
+    "_middleware": 4, "_middleware_settings": 4, "_inspection": 4, "_readiness": 4,
     "": 5, "fastapi": 5, "mcp": 5, "issuer": 5, "testing": 5, "cli": 5,
 }  # fmt: skip
 

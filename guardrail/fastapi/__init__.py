@@ -7,8 +7,9 @@ from typing import Annotated, Final
 from fastapi import Depends
 
 from .._decision import current_operator
+from .._middleware_settings import MiddlewareSettings
 from .._operator import Operator
-from ._install import MiddlewareSettings, install
+from ._install import install
 from ._router import GuardedRouter
 
 __all__ = ["DOCS_PATHS", "CurrentOperator", "GuardedRouter", "MiddlewareSettings", "get_operator", "install"]

@@ -2,55 +2,29 @@
 `install`: the guard around a FastAPI application, and what it does in the OpenAPI document.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict, Unpack, cast
+from collections.abc import Iterator
+from typing import Final, Protocol, Unpack, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from .._alternatives import requirements_of
-from .._asgi import ASGIApp
 from .._declaration import Declaration
 from .._frameworks import entries_of
 from .._inspection import survey
 from .._middleware import GuardrailMiddleware
+from .._middleware_settings import MiddlewareSettings
 from .._openapi import Document, Flows, describe
 from .._policy import Requirement
 from .._prefixes import Resolved
 from .._readiness import guard_of
-from .._refusal import Refusal, RefusalBody
 from .._route_table import Branch, Leaf, RouteTable
 from ..errors import MiddlewareMissingError, PolicyError
-from ..events import Listener
 from ._flows import checked_flows, flows_of, require_known
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["MiddlewareSettings", "install"]
+__all__ = ["install"]
 
 _PKCE: Final = {"usePkceWithAuthorizationCodeGrant": True}
-
-
-class MiddlewareSettings(TypedDict, total=False):
-    """
-    The settings of `guardrail.GuardrailMiddleware`.
-    """
-
-    public_paths: Iterable[str]
-    prefixes: Mapping[str, object] | None
-    on_event: Iterable[Listener]
-    http_client: "httpx.AsyncClient | None"
-    not_found: ASGIApp | None
-    clock: Callable[[], float]
-    monotonic: Callable[[], float]
-    token_cache_size: int
-    enforce: bool
-    refusal_body: Callable[[Refusal], RefusalBody] | None
-    resource_metadata: bool
-    stream_expiry: Literal["allow", "cut"]
-    websocket_expiry: Literal["close", "allow"]
-    websocket_token_protocol: str | None
 
 
 class _PathOperation(Protocol):

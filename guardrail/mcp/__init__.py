@@ -15,10 +15,12 @@ of a message is also on its request: ``ctx.request_context.request.state.operato
 `guardrail.mcp.fastmcp` has the token verifier of FastMCP.
 """
 
+from .._middleware_settings import GuardSettings
+
 try:
     from ._access import principal_key
     from ._events import BoundEventStore
-    from ._guard import GuardSettings, guard
+    from ._guard import guard
     from ._sessions import SessionBinding
     from ._verifier import TokenVerifier
 except ImportError as exc:  # no SDK, or one of before 2.0, which runs tools in another request's context

@@ -4,50 +4,28 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from collections.abc import Iterable
+from typing import Final, Unpack
 from urllib.parse import urlsplit
 
 from .._asgi import ASGIApp, Receive, Scope, Send, header_values
 from .._challenge import Answer
 from .._middleware import GuardrailMiddleware
+from .._middleware_settings import GuardSettings
 from .._policy import Requirement
 from .._prefixes import is_under
-from .._refusal import Refusal, RefusalBody, RefusalWriter
+from .._refusal import RefusalWriter
 from .._resource_metadata import WELL_KNOWN
 from .._settings import names
 from ..errors import PolicyError
-from ..events import Listener
 from ._access import require_resource_of
 from ._sessions import SessionBinding
 
-if TYPE_CHECKING:
-    from typing import Literal
-
-    import httpx
-
-__all__ = ["GuardSettings", "guard"]
+__all__ = ["guard"]
 
 # RFC 6454 §6.2, as a browser writes it: no default port, no path, in lower case.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+")
 _DEFAULT_PORT: Final = re.compile(r"http://.*:80|https://.*:443")
-
-
-class GuardSettings(TypedDict, total=False):
-    """
-    The settings of `guardrail.GuardrailMiddleware` that `guard` passes on.
-    """
-
-    public_paths: Iterable[str]
-    on_event: Iterable[Listener]
-    http_client: "httpx.AsyncClient | None"
-    not_found: ASGIApp | None
-    clock: Callable[[], float]
-    monotonic: Callable[[], float]
-    token_cache_size: int
-    enforce: bool
-    refusal_body: Callable[[Refusal], RefusalBody] | None
-    stream_expiry: "Literal['allow', 'cut']"
 
 
 def guard(
