@@ -1,6 +1,7 @@
 """
-The middleware against an authorization server that somebody else wrote, over real HTTP: its tokens, its
-rotations, and its outages, by way of a proxy that fails on demand.
+The middleware against authorization servers that somebody else wrote, over real HTTP: their tokens, their
+rotations, and their outages, by way of a proxy that fails on demand.
 
-Needs Node and, once, ``npm ci`` in this directory; without them the tests skip and say so.
+One needs Node and, once, ``npm ci`` in this directory, another Debian's *glewlwyd*; without them the tests skip
+and say so.
 """

@@ -1,10 +1,10 @@
 """
-One authorization server per session, one protected API per test.
+Each authorization server once per session, one protected API per test.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -20,10 +20,13 @@ from guardrail import GuardrailMiddleware, Issuer, ServicePackage, events, healt
 
 from .api import ProtectedApi, serve
 from .fault_proxy import FaultProxy, run_fault_proxy
+from .glewlwyd import Glewlwyd, find_glewlwyd, run_glewlwyd
+from .mirror import Mirror, serve_mirror
 from .provider import OidcProvider, find_node, run_provider
 from .watch import Heard
 
 MISSING = "oidc-provider needs Node 20.12 or newer and `npm ci` in tests/interop"
+MISSING_GLEWLWYD = "glewlwyd needs Debian's packages of CONTRIBUTING.md"
 
 # All resources of server.mjs but "elsewhere": no other token is refused for its audience.
 AUDIENCE = [
@@ -60,6 +63,24 @@ class ServeOrders(Protocol):
         ...
 
 
+class ServeMirror(Protocol):
+    """
+    Starts an API that keeps the operators it was asked by; it stops when the test ends.
+    """
+
+    def __call__(
+        self,
+        *issuers: Issuer,
+        audience: Iterable[str],
+        access_groups: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> Mirror:
+        """
+        Serve a mirror that trusts *issuers*.
+        """
+        ...
+
+
 @pytest.fixture(scope="session")
 def http_client() -> Iterator[httpx.Client]:
     """
@@ -76,14 +97,41 @@ def provider(tmp_path_factory: pytest.TempPathFactory, http_client: httpx.Client
 
     Shared by the tests of a session: compare its request counts, and expect any number of former keys.
     """
-    node = find_node()
-    if node is None and os.environ.get("CI"):
-        pytest.fail(MISSING)
-    if node is None:
-        pytest.skip(MISSING)
+    node = _require(find_node(), MISSING)
     log = tmp_path_factory.mktemp("interop") / "oidc-provider.log"
     with run_provider(node, log=log, http_client=http_client) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def glewlwyd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glewlwyd]:
+    """
+    Run the other authorization server. Skips where it is not installed, but never on CI.
+    """
+    executable = _require(find_glewlwyd(), MISSING_GLEWLWYD)
+    with run_glewlwyd(executable, directory=tmp_path_factory.mktemp("glewlwyd")) as running:
+        yield running
+
+
+@pytest.fixture
+def mirror_of(http_client: httpx.Client) -> Iterator[ServeMirror]:
+    """
+    Run mirrors as each test needs them.
+    """
+    with ExitStack() as stack:
+
+        def start(
+            *issuers: Issuer,
+            audience: Iterable[str],
+            access_groups: Iterable[str] = (),
+            clock: Callable[[], float] = time.time,
+        ) -> Mirror:
+            mirror = serve_mirror(
+                *issuers, audience=audience, http_client=http_client, access_groups=access_groups, clock=clock
+            )
+            return stack.enter_context(mirror)
+
+        yield start
 
 
 @pytest.fixture
@@ -138,6 +186,14 @@ def api(provider: OidcProvider, serve_orders: ServeOrders) -> ProtectedApi:
     """
     algorithms = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
     return serve_orders(Issuer(provider.issuer, algorithms=algorithms, warm_up="off"))
+
+
+def _require(found: str | None, missing: str) -> str:
+    if found is None and os.environ.get("CI"):
+        pytest.fail(missing)
+    if found is None:
+        pytest.skip(missing)
+    return found
 
 
 def _build_app(
