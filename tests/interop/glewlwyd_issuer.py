@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
 from .visitor import AuthorizationRequest, visit
 
@@ -152,7 +152,7 @@ class GlewlwydIssuer:
 
 
 def _generate_key(algorithm: str) -> dict[str, Any]:
-    members = {"kid": secrets.token_urlsafe(8), "alg": algorithm, "use": "sig"}
+    members: KeyParameters = {"kid": secrets.token_urlsafe(8), "alg": algorithm, "use": "sig"}
     if algorithm.startswith("ES"):
         return dict(ECKey.generate_key("P-256", members).as_dict(private=True))
     return dict(RSAKey.generate_key(2048, members).as_dict(private=True))

@@ -2,7 +2,7 @@
  * A certified OpenID provider for the interop tests: one process, one loopback port.
  *
  * The resource indicator of a token request chooses the kind of access token: its last path segment
- * is a name in ACCESS_TOKENS. Says where it listens in one line of JSON on standard output, writes
+ * is a name in ACCESS_TOKENS. What a token of a resource in EXTRA_CLAIMS says of somebody is there too. Says where it listens in one line of JSON on standard output, writes
  * everything else to standard error, and exits when its standard input closes.
  *
  * It is the issuer that it is asked as: whoever reaches it through a proxy, and says so in Host, finds
@@ -20,6 +20,8 @@
 import { Console } from 'node:console';
 import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
+
+import { ACCOUNTS, EXTRA_CLAIMS } from './claims.mjs';
 
 // Standard output carries one line; oidc-provider prints its development warnings through the console.
 globalThis.console = new Console(process.stderr);
@@ -42,6 +44,9 @@ const ACCESS_TOKENS = {
   es512: signed('ES512'),
   eddsa: signed('EdDSA'), // RFC 8037
   ed25519: signed('Ed25519'), // RFC 9864
+  'own-names': signed('ES256'),
+  standard: signed('ES256'),
+  delegated: signed('ES256'),
   elsewhere: signed('RS256'), // a good token that the API is not the audience of
   opaque: () => ({ accessTokenFormat: 'opaque' }),
   hs256: () => ({
@@ -82,6 +87,24 @@ const CLIENTS = ['nightly-export', 'warehouse'].map((clientId) => ({
   scope: SCOPE,
   token_endpoint_auth_method: 'client_secret_basic',
 }));
+
+// What persons use: they sign in with any password, and consent, on the provider's own pages.
+const APPLICATION = {
+  client_id: 'storefront',
+  client_secret: randomBytes(32).toString('base64url'),
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://127.0.0.1/callback'],
+  scope: `openid ${SCOPE}`,
+  token_endpoint_auth_method: 'client_secret_basic',
+};
+CLIENTS.push(APPLICATION);
+
+/** What a token says beyond the provider's own claims; a person's, when they signed in (RFC 9068 §2.2.1). */
+function extraTokenClaims(ctx, token) {
+  const claims = EXTRA_CLAIMS[token.aud.slice(RESOURCE_BASE.length)]?.[token.accountId ?? token.clientId];
+  return { auth_time: ctx.oidc.entities.AuthorizationCode?.authTime, ...claims };
+}
 
 function publicPem(jwk) {
   return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' });
@@ -128,11 +151,13 @@ function createProvider(issuer) {
   const published = [signing, ...(staged ? [staged] : []), ...former];
   return new Provider(issuer, {
     clients: CLIENTS,
-    scopes: SCOPE.split(' '),
+    scopes: ['openid', ...SCOPE.split(' ')],
+    extraTokenClaims,
+    findAccount: (ctx, id) => (ACCOUNTS.has(id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
     jwks: { keys: published.flatMap((keys) => Object.values(keys)) },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
       encryption: { enabled: true }, // else it will not publish keys with `use: enc`
       resourceIndicators: {
         enabled: true,
@@ -143,7 +168,7 @@ function createProvider(issuer) {
         },
       },
     },
-    ttl: { ClientCredentials: LIFETIME },
+    ttl: { AccessToken: LIFETIME, ClientCredentials: LIFETIME },
   });
 }
 

@@ -21,7 +21,7 @@ from .mirror import Mirror, tamper, unverified_claims
 
 pytestmark = pytest.mark.interop
 
-MAPPING = {
+MAPPING: dict[str, Any] = {
     "access_groups": "https://acme.example/access_group",
     "email": "mail",
     "groups": ["team"],
@@ -230,7 +230,7 @@ def test_mapped_access_group_decides(glewlwyd: Glewlwyd, mirror_of: ServeMirror)
     ],
 )
 def test_mapped_claim_that_cannot_be_read_refuses_the_token(
-    glewlwyd: Glewlwyd, mirror_of: ServeMirror, mapping: dict[str, str], code: str
+    glewlwyd: Glewlwyd, mirror_of: ServeMirror, mapping: dict[str, Any], code: str
 ) -> None:
     """
     A token whose claim does not fit the field it is mapped to is refused, not half understood.

@@ -1,0 +1,61 @@
+/**
+ * What access tokens say of persons and machines beyond the standard's claims, by resource and subject.
+ *
+ * A claim of the standard's (`sub`, `scope`, ...) cannot be set here: oidc-provider's own value wins.
+ */
+
+/** The chain of those who act for somebody (RFC 8693 §4.1), the current one first. */
+const actors = (...chain) => chain.reduceRight((act, actor) => ({ ...actor, ...(act && { act }) }), undefined);
+
+const HELPDESK = { sub: 'helpdesk', iss: 'https://login.example.com', client_id: 'desk-app' };
+
+const MARIA = {
+  // Names of the company's own; a name with dots and slashes in it is still one name.
+  resource_access: { 'https://api.example.com/own-names': { roles: ['planner', 'buyer'] } },
+  'https://acme.example/access_group': ['Orders:Agent', 'Orders:Viewer'],
+  memberships: [
+    { value: 'orders-emea', display: 'Orders EMEA', $ref: 'https://scim.acme.example/Groups/1' },
+    { value: 'everyone' },
+  ],
+  scp: ['orders:read'],
+  person: { company: 'acme', login: 'maria', mail: 'maria@acme.example' },
+};
+
+export const EXTRA_CLAIMS = {
+  'own-names': {
+    maria: MARIA,
+    paul: {
+      resource_access: { 'https://other.example.com': { roles: ['planner'] } },
+      'https://acme.example/access_group': 'Orders:Viewer',
+      scp: 'orders:read',
+      person: { login: 'paul' },
+    },
+    warehouse: { 'https://acme.example/access_group': 'Orders:Service', scp: ['orders:read'] },
+    // One thing in it is of another shape, each time another.
+    'roles-in-an-object': { ...MARIA, resource_access: { 'https://api.example.com/own-names': { roles: {} } } },
+    'access-group-null': { ...MARIA, 'https://acme.example/access_group': null },
+    'group-without-value': { ...MARIA, memberships: [{ display: 'Orders EMEA' }] },
+    'scope-among-numbers': { ...MARIA, scp: ['orders:read', 7] },
+    'empty-login': { ...MARIA, person: { ...MARIA.person, login: '' } },
+  },
+  // Names of RFC 9068 §2.2.1 and §2.2.3.1; the latter and their shapes are those of SCIM (RFC 7643).
+  standard: {
+    maria: {
+      roles: ['planner'],
+      groups: [{ value: 'orders-emea', display: 'Orders EMEA' }],
+      entitlements: ['orders.approve'],
+      acr: 'urn:acme:two-factors',
+      amr: ['pwd', 'otp'],
+    },
+    warehouse: { roles: ['exporter'], entitlements: 'orders.export' },
+  },
+  delegated: {
+    maria: { act: actors(HELPDESK, { sub: 'gateway' }) },
+    'four-actors': { act: actors(HELPDESK, { sub: 'b' }, { sub: 'c' }, { sub: 'd' }) },
+    'five-actors': { act: actors(HELPDESK, { sub: 'b' }, { sub: 'c' }, { sub: 'd' }, { sub: 'e' }) },
+    'actor-without-sub': { act: { client_id: 'desk-app' } },
+    'actor-by-name': { act: 'helpdesk' },
+  },
+};
+
+export const ACCOUNTS = new Set(Object.values(EXTRA_CLAIMS).flatMap((bySubject) => Object.keys(bySubject)));
