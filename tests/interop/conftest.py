@@ -26,7 +26,7 @@ from .provider import OidcProvider, find_node, run_provider
 from .watch import Heard
 
 MISSING = "oidc-provider needs Node 20.12 or newer and `npm ci` in tests/interop"
-MISSING_GLEWLWYD = "glewlwyd needs Debian's packages of CONTRIBUTING.md"
+MISSING_GLEWLWYD = "glewlwyd is not installed; CONTRIBUTING.md names its Debian packages"
 
 # All resources of server.mjs but "elsewhere": no other token is refused for its audience.
 AUDIENCE = [
