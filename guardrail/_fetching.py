@@ -3,15 +3,12 @@
 """
 
 from dataclasses import dataclass
-from typing import Final, TypeGuard
 
-from ._settings import MAX_SECONDS, require_flag
+from ._settings import is_number, require_count, require_flag, require_seconds
 from ._shapes import is_iterable
 from .errors import PolicyError
 
 __all__ = ["Fetching"]
-
-MAX_COUNT: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,37 +57,21 @@ class Fetching:
 
     def __post_init__(self) -> None:
         for name in ("lifetime", "timeout", "refetch_window"):
-            _require_seconds(name, getattr(self, name), is_positive=True)
+            require_seconds(name, getattr(self, name), is_positive=True)
         for name in ("max_stale", "unknown_key_age"):
-            _require_seconds(name, getattr(self, name), is_positive=False)
+            require_seconds(name, getattr(self, name), is_positive=False)
         for name in ("max_age_bounds", "backoff_bounds"):
             object.__setattr__(self, name, _bounds(name, getattr(self, name)))
         for name in ("max_refetches", "max_unknown_keys"):
-            _require_count(name, getattr(self, name), least=0)
+            require_count(name, getattr(self, name), least=0)
         for name in ("max_body_bytes", "max_keys"):
-            _require_count(name, getattr(self, name), least=1)
+            require_count(name, getattr(self, name), least=1)
         require_flag("insecure_allow_link_local", self.insecure_allow_link_local)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    # bool is an int in Python, and a mistake here; NaN compares false with everything.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SECONDS
-
-
-def _require_seconds(name: str, value: object, *, is_positive: bool) -> None:
-    if not _is_number(value) or (is_positive and not value):
-        least = "more than zero" if is_positive else "zero or more"
-        raise PolicyError(f"{name} must be a number of seconds, {least}; got {value!r}")
 
 
 def _bounds(name: str, value: object) -> tuple[float, float]:
     bounds = tuple(value) if is_iterable(value) else ()
-    numbers = tuple(one for one in bounds if _is_number(one))
+    numbers = tuple(one for one in bounds if is_number(one))
     if not len(bounds) == len(numbers) == 2 or not 0 < numbers[0] <= numbers[1]:
         raise PolicyError(f"{name} must be two numbers of seconds, (least, most); got {value!r}")
     return numbers[0], numbers[1]
-
-
-def _require_count(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_COUNT:
-        raise PolicyError(f"{name} must be a whole number from {least} to {MAX_COUNT:,}; got {value!r}")

@@ -4,7 +4,7 @@ What users write in a setting, checked when they write it, with the right form i
 
 import difflib
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final, TypeGuard, cast
 
 from ._shapes import is_iterable, is_object, is_strings
 from .errors import PolicyError
@@ -12,6 +12,7 @@ from .events import Listener
 
 # RFC 6749 §3.3 scope-token and RFC 6750 §3: what may stand in a challenge without escaping.
 MAX_SECONDS: Final = 1e12  # beyond it lie integers that fit no float
+MAX_COUNT: Final = 1_000_000
 SCOPE_CHARACTERS: Final = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
 QUOTABLE: Final = SCOPE_CHARACTERS | {" "}
 SCOPES_EXAMPLE: Final = '["orders:read"]'
@@ -40,6 +41,37 @@ def require_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise PolicyError(f"{name} must be True or False; got {value!r}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """
+    Whether *value* is a number that a limit may be: zero or more, and finite.
+    """
+    # bool is an int in Python, and a mistake here; NaN compares false with everything.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SECONDS
+
+
+def require_seconds(name: str, value: object, *, is_positive: bool) -> None:
+    """
+    Refuse a setting that is not a duration.
+
+    Raises:
+        PolicyError: Not a finite number of zero or more, or zero where it must be more.
+    """
+    if not is_number(value) or (is_positive and not value):
+        least = "more than zero" if is_positive else "zero or more"
+        raise PolicyError(f"{name} must be a number of seconds, {least}; got {value!r}")
+
+
+def require_count(name: str, value: object, *, least: int) -> None:
+    """
+    Refuse a setting that is not a number of things.
+
+    Raises:
+        PolicyError: Not a whole number, fewer than *least*, or too many.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_COUNT:
+        raise PolicyError(f"{name} must be a whole number from {least} to {MAX_COUNT:,}; got {value!r}")
 
 
 def require_one_of(name: str, value: object, accepted: tuple[str, ...]) -> None:
@@ -105,6 +137,16 @@ def names(values: object, *, what: str, example: str) -> tuple[str, ...]:
     if not is_strings(found) or "" in found:
         raise PolicyError(f"{what} must hold non-empty strings, such as {example}; got {found!r}")
     return tuple(dict.fromkeys(found))
+
+
+def optional_names(values: object, *, what: str, example: str) -> tuple[str, ...] | None:
+    """
+    None as None, which is something else than none of them; else as `names`.
+
+    Raises:
+        PolicyError: As `names`.
+    """
+    return None if values is None else names(values, what=what, example=example)
 
 
 def audiences(value: object) -> frozenset[str]:

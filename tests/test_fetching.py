@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from guardrail import Fetching, Issuer
-from guardrail._fetching import MAX_COUNT
-from guardrail._settings import MAX_SECONDS
+from guardrail._settings import MAX_COUNT, MAX_SECONDS
 from guardrail.errors import PolicyError
 
 POSITIVE = ("lifetime", "timeout", "refetch_window")
