@@ -17,6 +17,7 @@ from ._health import Health, IssuerHealth
 from ._issuer import Issuer
 from ._operator import Actor, Operator, TokenFacts
 from ._policy import Requirement, ServicePackage
+from ._registration import ClientRegistration
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Actor",
     "Alternatives",
+    "ClientRegistration",
     "Fetching",
     "GuardrailMiddleware",
     "Health",

@@ -22,6 +22,8 @@ STEPS: Final[Mapping[str, str]] = {
     "times": "it is not expired, and not from the future (RFC 7519 §4.1.4 to §4.1.6)",
     "kind": "it is an access token, and not bound to a key (RFC 8725 §3.12)",
     "operator": "the claims that make the operator are there and well-formed",
+    "client": "the client is registered, where it has to be, and enabled",
+    "directory": "the operator directory, where there is one, knows the operator and has him enabled",
     "authentication": "the user authenticated as the route asks (RFC 9470)",
     "scopes": "the scopes that the route needs are granted (RFC 6750 §3.1)",
     "operator's rights": "the operator has the role or access group that the route needs",
@@ -95,6 +97,18 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "A claim has the wrong type or shape.",
         "Correct the claim at the issuer: times are numbers, names are strings, lists are arrays of strings.",
     ),
+    "client_not_allowed": Entry(
+        "client",
+        403,
+        "The client is not among the issuer's registrations, and has to be, or it is disabled there.",
+        "Add a ClientRegistration to Issuer(clients=[...]), or set enabled=True in the one there is.",
+    ),
+    "directory_unavailable": Entry(
+        "directory",
+        503,
+        "The operator directory failed or was too slow, and no record is in hand that may still be used.",
+        "The event directory_failed says how; CachedDirectory(max_stale=...) bridges an outage.",
+    ),
     "insufficient_authentication": Entry(
         "authentication",
         401,
@@ -130,6 +144,18 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         401,
         "The request has no bearer token.",
         "Send `Authorization: Bearer <token>`; tokens in cookies, forms and the query are not looked at.",
+    ),
+    "operator_disabled": Entry(
+        "directory",
+        403,
+        "The operator directory has the operator disabled.",
+        "Enable him there; a change takes CachedDirectory(max_age=...) at most, or invalidate(key).",
+    ),
+    "operator_unknown": Entry(
+        "directory",
+        403,
+        "The token is good, and the operator directory has no such operator.",
+        "Add the operator there, under the issuer and subject of the key that resolve() gets.",
     ),
     "other_token_kind": Entry(
         "kind",

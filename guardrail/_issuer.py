@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ._claims import normalize_token_type
 from ._fetching import Fetching
+from ._registration import UNREGISTERED_CLIENTS, ClientRegistration, registrations
 from ._settings import names, require_async_client, require_flag, require_one_of
 from ._shapes import is_array, is_iterable, is_object
 from ._urls import require_fetchable
@@ -56,6 +57,9 @@ class Issuer:
             the ``background``, the default; ``wait`` for the attempt, at most ``fetching.timeout`` seconds,
             and start whatever comes of it; or leave it to the first request, ``off``.
         required: Whether the application counts as ready only with keys of this issuer; True by default.
+        clients: What is known here of the issuer's clients: who may call, and as whom.
+        unregistered_clients: Whether a client that is not among *clients* may call: ``allow``, the default,
+            or ``refuse``, with 403; a token that names no client is of none of them.
 
     Raises:
         PolicyError: A value is not acceptable; the message names the right form.
@@ -74,6 +78,8 @@ class Issuer:
     fetching: Fetching = field(default=Fetching(), kw_only=True, repr=False)
     warm_up: Literal["background", "wait", "off"] = field(default="background", kw_only=True, repr=False)
     required: bool = field(default=True, kw_only=True, repr=False)
+    clients: Iterable[ClientRegistration] = field(default=(), kw_only=True, repr=False)
+    unregistered_clients: Literal["allow", "refuse"] = field(default="allow", kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         _set(self, "algorithms", _algorithms(self.algorithms))
@@ -84,6 +90,8 @@ class Issuer:
             require_flag(name, getattr(self, name))
         require_one_of("profile", self.profile, PROFILES)
         require_one_of("warm_up", self.warm_up, WARM_UPS)
+        require_one_of("unregistered_clients", self.unregistered_clients, UNREGISTERED_CLIENTS)
+        _set(self, "clients", registrations(self.clients))
         if not isinstance(self.fetching, Fetching):
             raise PolicyError(
                 f"fetching must be a Fetching, such as Fetching(timeout=2.0); got {self.fetching!r}"

@@ -12,6 +12,7 @@ from ._bearer import extract_token
 from ._decision import assumed_operator
 from ._operator import ANONYMOUS, Operator
 from ._policies import CompiledPolicy
+from .directory._step import DirectoryStep
 from .errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
@@ -47,12 +48,16 @@ class Judge:
     Holds requests against policies.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.time, directory: DirectoryStep | None = None
+    ) -> None:
         """
         Args:
             clock: Wall clock for token times, in seconds since the epoch.
+            directory: What makes of an operator what it is here; None leaves it as its token made it.
         """
         self._clock = clock
+        self._directory = directory
 
     async def decide(self, policies: tuple[CompiledPolicy, ...], scope: Scope) -> Verdict:
         """
@@ -73,9 +78,14 @@ class Judge:
 
     async def _authenticate(self, policy: CompiledPolicy, token: bytes) -> Verdict:
         verified = await policy.verifier.authenticate(token)
+        operator = verified.operator
+        if self._directory is not None:
+            operator = await self._directory.refine(operator)
         now = self._clock()
-        authorize(verified.operator, policy.requirement, now=now, leeway=verified.leeway)
-        return Verdict(policy, verified.operator, verified.seconds_left(now))
+        if self._directory is not None:  # a look-up takes time, in which a token may expire
+            verified.dates.validate(now=now, leeway=verified.leeway)
+        authorize(operator, policy.requirement, now=now, leeway=verified.leeway)
+        return Verdict(policy, operator, verified.seconds_left(now))
 
     def _assume(self, policy: CompiledPolicy, operator: Operator) -> Verdict:
         authorize(operator, policy.requirement, now=self._clock(), leeway=0.0)

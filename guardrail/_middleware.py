@@ -3,7 +3,7 @@
 
     1 which endpoint will run, and what did it declare?    none: 404 · no such method: 405
     2 the token, from one header field
-    3 authenticate it for the endpoint's service package, or packages
+    3 authenticate it for the endpoint's service package, or packages; look its operator up
     4 authorize its operator for the endpoint
     5 put the operator on the request
     6 tell the listeners
@@ -34,6 +34,8 @@ from ._road import Road, RoadRules
 from ._route_table import RouteTable, Unresolved
 from ._routing import compile_routes, router_behind
 from ._settings import entries, listeners, names, require_async_client, require_callables, require_flag
+from .directory import OperatorDirectory
+from .directory._step import DirectoryStep
 from .errors import PolicyError
 from .events import Listener
 from .events._event import dispatcher
@@ -68,6 +70,10 @@ class GuardrailMiddleware:
         not_found: An ASGI application for the 404 answer.
         clock: Wall clock for token times, in seconds since the epoch.
         monotonic: Clock for durations, in seconds.
+        directory: Where operators are looked up: an object with ``async def resolve(key)``, asked about each
+            verified operator before scopes are judged, and never for a public route. Its answers are kept as
+            of `guardrail.directory.CachedDirectory`, which it may be itself, for other numbers. None, the
+            default, takes operators as their tokens make them.
         token_cache_size: How many verified tokens to remember, 10,000 by default; 0 for none.
         enforce: False decides, and tells listeners, but refuses nobody a declared route: for a roll-out. Who
             would be refused is served without an operator. The log says so at startup.
@@ -98,6 +104,7 @@ class GuardrailMiddleware:
         not_found: AnyASGIApp | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        directory: OperatorDirectory | None = None,
         token_cache_size: int = 10_000,
         enforce: bool = True,
         refusal_body: Callable[[Refusal], RefusalBody] | None = None,
@@ -118,6 +125,8 @@ class GuardrailMiddleware:
             websocket_token_protocol=websocket_token_protocol,
         )
         emit = dispatcher(listeners(on_event))
+        looked_up = None if directory is None else DirectoryStep(directory, clock=clock, emit=emit)
+        judge = Judge(clock=clock, directory=looked_up)
         self.app = app
         self.public_paths = names(public_paths, what="public_paths", example='["/docs"]')
         self.prefixes = compile_prefixes(prefixes)
@@ -126,7 +135,7 @@ class GuardrailMiddleware:
             key_sets=self.key_sets, clock=clock, token_cache_size=entries(token_cache_size)
         )
         self._refusals = RefusalWriter(refusal_body)
-        self._road = Road(app, judge=Judge(clock=clock), emit=emit, refusals=self._refusals, rules=rules)
+        self._road = Road(app, judge=judge, emit=emit, refusals=self._refusals, rules=rules)
         self._is_enforced = enforce
         self._has_metadata = resource_metadata
         self._metadata = ResourceMetadata(())

@@ -59,7 +59,8 @@ class Operator:
     ``request.auth`` and Starlette's own ``@requires`` work. The token itself is not in it.
 
     Attributes:
-        operator_id: ``{issuer}#{subject}``, a key that no other issuer's subject shares.
+        operator_id: ``{issuer}#{subject}``, a key that no other issuer's subject shares, unless a client
+            registration or the directory gives its own.
         kind: What the subject is: ``user``, ``service`` (a client acting as itself) or ``anonymous``.
         issuer: The verified issuer.
         subject: The subject, unique within the issuer.
@@ -72,7 +73,7 @@ class Operator:
         groups: The subject's groups.
         permissions: The subject's entitlements.
         access_groups: The access groups held, in the order given.
-        access_group: The active access group.
+        access_group: The active access group: the directory's default, else the first held.
         actors: Who acts for the subject, the current actor first; only that one is for deciding.
         token: Facts of the token.
         claims: The verified claims set, read-only; its arrays are tuples.
@@ -95,6 +96,8 @@ class Operator:
     actors: tuple[Actor, ...] = ()
     token: TokenFacts = field(default_factory=TokenFacts)
     claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, hash=False)
+    # Names of list fields that were left out by groups overage, and that no step has given since.
+    _left_out: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     @property
     def is_authenticated(self) -> bool:

@@ -20,7 +20,15 @@ from ._serving import checked_forward, checked_send, run_decided
 from ._settings import require_callables, require_flag, require_one_of
 from ._subprotocol import take_token
 from .errors import PolicyError, UnavailableError
-from .events import Event, KeysUnavailable, Listener, PlainHttpUsed, TokenAccepted, TokenRefused
+from .events import (
+    DirectoryUnavailable,
+    Event,
+    KeysUnavailable,
+    Listener,
+    PlainHttpUsed,
+    TokenAccepted,
+    TokenRefused,
+)
 from .events._event import printable
 
 __all__ = ["Road", "RoadRules"]
@@ -155,7 +163,8 @@ def _event(verdict: Verdict, found: Resolved, *, is_enforced: bool) -> Event:
     """
     package, error, operator = verdict.policy.requirement.package.name, verdict.error, verdict.operator
     if isinstance(error, UnavailableError):
-        return KeysUnavailable(
+        kind = DirectoryUnavailable if error.code == "directory_unavailable" else KeysUnavailable
+        return kind(
             code=error.code,
             retry_after=error.retry_after,
             package=package,

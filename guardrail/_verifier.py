@@ -1,5 +1,5 @@
 """
-A token and a service package → a verified token: header, key, signature, claims, in that order.
+A token and a service package → a verified token: header, key, signature, claims, client, in that order.
 
 In front stands the cache of verified tokens. It holds what was verified, never a route's verdict, under the
 SHA-256 of the exact bytes; times are judged again on every use, and an entry ends with the generation of
@@ -31,6 +31,7 @@ from ._keys import KeySet, verify_signature
 from ._mapping import load_profile
 from ._operator import Operator
 from ._policy import ServicePackage
+from ._registration import RegisteredClients
 from .errors import ClaimError, UnknownIssuerError
 
 __all__ = ["PackageVerifier", "TokenCache", "VerifiedToken"]
@@ -121,6 +122,9 @@ class IssuerVerifier:
         self._clock = clock
         self._profile = load_profile(issuer.profile)
         self._token_types = issuer.accepted_token_types or self._profile.token_types
+        self._clients = RegisteredClients(
+            issuer.clients, refuse_unregistered=issuer.unregistered_clients == "refuse"
+        )
 
     async def verify(self, token: CompactToken) -> VerifiedToken:
         """
@@ -128,6 +132,7 @@ class IssuerVerifier:
 
         Raises:
             InvalidTokenError: It is not acceptable.
+            OperatorRefusedError: Its client may not call.
             UnavailableError: The issuer's keys could not be had.
         """
         reference = validate_header(
@@ -141,7 +146,7 @@ class IssuerVerifier:
         claims = token.unverified_claims  # verified from here on
         dates = self._validate(claims)
         return VerifiedToken(
-            operator=self._profile.operator(claims),
+            operator=self._clients.apply(self._profile.operator(claims)),
             dates=dates,
             leeway=self._issuer.leeway,
             key_set=self._key_set,
@@ -196,6 +201,7 @@ class PackageVerifier:
 
         Raises:
             InvalidTokenError: It is not acceptable.
+            OperatorRefusedError: Its client may not call.
             UnavailableError: The issuer's keys could not be had.
         """
         # Packages share the cache and not its entries: another package has other audiences.

@@ -16,7 +16,7 @@ GuardrailError
 │   ├── InsufficientScopeError     403 insufficient_scope                  .required  .granted
 │   ├── OperatorRefusedError       403 operator unknown, disabled, client not allowed, role or group missing
 │   └── InsufficientAuthenticationError   401 insufficient_user_authentication (RFC 9470)
-└── UnavailableError               ours, 503: keys could not be had        .code  .retry_after
+└── UnavailableError               ours, 503: keys or directory            .code  .retry_after
 ```
 
 ``code`` is a stable snake-case string from the closed list `CODES`, for logs, metrics and tests. The HTTP
@@ -59,12 +59,16 @@ CODES: Final = frozenset(
         "bad_signature",
         "claim_missing",
         "claims_malformed",
+        "client_not_allowed",
+        "directory_unavailable",
         "insufficient_authentication",
         "insufficient_scope",
         "issuer_mismatch",
         "keys_unavailable",
         "malformed_token",
         "missing_token",
+        "operator_disabled",
+        "operator_unknown",
         "other_token_kind",
         "role_missing",
         "sender_constrained",

@@ -58,10 +58,10 @@ REFUSALS: list[TokenError] = [
 
 def codes_written_in_the_source() -> set[str]:
     """
-    Every string that a module of the core passes as ``code=`` to one of our errors.
+    Every string that a module passes as ``code=`` to one of our errors.
     """
     found: set[str] = set()
-    for path in Path(guardrail.__file__).parent.glob("*.py"):
+    for path in Path(guardrail.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in CLASSES:
                 values = (keyword.value for keyword in node.keywords if keyword.arg == "code")

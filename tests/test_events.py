@@ -21,6 +21,8 @@ from guardrail.errors import (
     UnknownKeyError,
 )
 from guardrail.events import (
+    DirectoryFailed,
+    DirectoryUnavailable,
     Event,
     KeysFetched,
     KeysFetchFailed,
@@ -54,6 +56,11 @@ SPENT = RefetchBudgetSpent(issuer=ISSUER)
 PLAIN = PlainHttpUsed(package="orders", route="/orders")
 UNAVAILABLE = KeysUnavailable(code="keys_unavailable", package="orders", route="/orders", retry_after=2.0)
 
+DIRECTORY = DirectoryUnavailable(
+    code="directory_unavailable", package="orders", route="/orders", retry_after=1.0
+)
+LOOK_UP = DirectoryFailed(reason="raised", error="builtins.OSError", has_record=False)
+
 
 @pytest.mark.parametrize(
     ("event", "name"),
@@ -68,6 +75,8 @@ UNAVAILABLE = KeysUnavailable(code="keys_unavailable", package="orders", route="
         pytest.param(STALE, "guardrail.stale_keys_used", id="stale keys used"),
         pytest.param(SPENT, "guardrail.refetch_budget_spent", id="refetch budget spent"),
         pytest.param(UNAVAILABLE, "guardrail.keys_unavailable", id="keys unavailable"),
+        pytest.param(DIRECTORY, "guardrail.directory_unavailable", id="directory unavailable"),
+        pytest.param(LOOK_UP, "guardrail.directory_failed", id="directory failed"),
         pytest.param(PLAIN, "guardrail.plain_http_used", id="plain http used"),
     ],
 )
@@ -107,8 +116,8 @@ def test_every_event_is_exported() -> None:
     """
     found = every_event()
 
-    assert len(found) == 11
-    assert [getattr(events, one.__name__) is one for one in found] == [True] * 11
+    assert len(found) == 13
+    assert [getattr(events, one.__name__) is one for one in found] == [True] * 13
     assert {one.__name__ for one in found} <= set(events.__all__)
 
 

@@ -7,11 +7,14 @@ configuration and `guardrail.errors.CODES`. No event holds a token or a secret; 
 is printable ASCII and short. A listener that raises is logged and ignored: telemetry never decides.
 """
 
+from ._directory import DirectoryFailed
 from ._event import Event, Listener
 from ._keys import KeysFetched, KeysFetchFailed, KeySkipped, KeysRotated, RefetchBudgetSpent, StaleKeysUsed
-from ._requests import KeysUnavailable, PlainHttpUsed, TokenAccepted, TokenRefused
+from ._requests import DirectoryUnavailable, KeysUnavailable, PlainHttpUsed, TokenAccepted, TokenRefused
 
 __all__ = [
+    "DirectoryFailed",
+    "DirectoryUnavailable",
     "Event",
     "KeySkipped",
     "KeysFetchFailed",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..errors import ClaimError, TokenError, UnknownKeyError
 from ._event import Event, printable
 
-__all__ = ["KeysUnavailable", "PlainHttpUsed", "TokenAccepted", "TokenRefused"]
+__all__ = ["DirectoryUnavailable", "KeysUnavailable", "PlainHttpUsed", "TokenAccepted", "TokenRefused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,28 @@ class KeysUnavailable(Event):
     """
 
     name: ClassVar[str] = "guardrail.keys_unavailable"
+
+    code: str
+    package: str
+    route: str
+    retry_after: float
+    is_enforced: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryUnavailable(Event):
+    """
+    A request was answered 503, because the operator directory could not be had.
+
+    Attributes:
+        code: From `guardrail.errors.CODES`.
+        package: The service package's name.
+        route: The route's path template.
+        retry_after: Seconds, as sent in ``Retry-After``.
+        is_enforced: False where the request was served all the same, without an operator: ``enforce=False``.
+    """
+
+    name: ClassVar[str] = "guardrail.directory_unavailable"
 
     code: str
     package: str
