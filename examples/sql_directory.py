@@ -96,9 +96,7 @@ orders = ServicePackage(
     "orders",
     issuer=Issuer(
         ISSUER,
-        clients=[
-            ClientRegistration("orders-batch", scopes=["orders:read"])
-        ],  # the most its tokens are good for
+        clients=[ClientRegistration("orders-batch", scopes=["orders:read"])],  # it never writes
     ),
     audience="https://api.example.com/orders",
     scopes={"orders:read": "Read orders", "orders:write": "Change orders"},

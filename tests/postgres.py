@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 UNPRIVILEGED = "postgres"  # who runs it where we are root, whom it refuses
 
@@ -64,14 +65,12 @@ class Cluster:
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_whom = ["runuser", "-u", UNPRIVILEGED, "--"] if os.geteuid() == 0 else []
-        command = [
-            *as_whom,
-            str(self._binaries / program),
-            f"--pgdata={self._directory / 'files'}",
-            *arguments,
-        ]
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60, cwd=self._directory)
+        command = [str(self._binaries / program), f"--pgdata={self._directory / 'files'}", *arguments]
+        somebody: dict[str, Any] = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+        whose = somebody if os.geteuid() == 0 else {}
+        subprocess.run(
+            command, stdout=subprocess.DEVNULL, check=True, timeout=60, cwd=self._directory, **whose
+        )
 
 
 @contextmanager
