@@ -582,9 +582,15 @@ async def test_what_only_looks_asynchronous_lets_nobody_in() -> None:
     class Raising:
         resolve = functools.partial(int, "seven")
 
+    told: list[Any] = []
     for directory in (Partial(), Raising()):
         with pytest.raises(UnavailableError):
-            await CachedDirectory(directory).resolve(ALICE)  # type: ignore[arg-type]
+            await CachedDirectory(directory)._cache.look_up(ALICE, told.append)  # type: ignore[arg-type]
+
+    assert [(event.reason, event.error) for event in told] == [
+        ("wrong_answer", "OperatorRecord"),
+        ("raised", "builtins.TypeError"),
+    ]
 
 
 def test_a_slow_directory_is_given_up() -> None:
@@ -673,6 +679,45 @@ async def test_so_many_calls_and_no_more() -> None:
     assert is_unavailable(too_many)
     assert await world.ask() == RECORD
     assert (world.look_ups, world.reasons) == (2, ["overloaded", "overloaded"])
+
+
+async def test_so_many_look_ups_that_have_not_begun_and_no_more() -> None:
+    """
+    Requests that come all at once are counted before the directory is called for the first of them.
+    """
+    world = World()
+    await world.ask()
+    (on_loop,) = world.cached._cache._by_loop.values()
+    about_to: Any = {replace(ALICE, subject=f"operator {number}"): object() for number in range(MAX_CALLS)}
+    on_loop.look_ups.update(about_to)
+
+    too_many = await world.ask(BOB)
+    on_loop.look_ups.popitem()
+
+    assert is_unavailable(too_many)
+    assert await world.ask(BOB) == RECORD
+
+
+async def test_a_look_up_that_has_just_failed_is_not_joined() -> None:
+    """
+    Not even in the turn of the loop in which it ended: that request asks for itself.
+    """
+    world = World(OSError(SECRET))
+    asking = asyncio.create_task(world.ask())
+    await asyncio.sleep(0)
+    on_loop = next(iter(world.cached._cache._by_loop.values()))
+    flight = on_loop.look_ups[ALICE].flight
+    for _ in range(100):
+        if flight.task.done():
+            break
+        await asyncio.sleep(0)
+    is_there_still = ALICE in on_loop.look_ups
+    world.staff.answer = RECORD
+
+    outcome = await world.ask()
+
+    assert (is_there_still, outcome, world.look_ups) == (True, RECORD, 2)
+    assert is_unavailable(await asking)
 
 
 async def test_a_look_up_whose_loop_is_shut_down_fails() -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 
+from guardrail.directory import OperatorKey, OperatorRecord
 from guardrail.errors import PolicyError
 from guardrail.events import TokenRefused
 
@@ -424,3 +425,20 @@ async def test_r119_an_identity_is_issuer_and_subject() -> None:
     assert (mine.operator_id, theirs.operator_id) == (f"{ISSUER}#alice", f"{other}#alice")
     assert len({mine.identity, theirs.identity}) == 2
     await api.refuses(token(sub=ABSENT), code="claim_missing")
+
+
+async def test_r119_a_subject_that_the_application_does_not_know_is_nobody() -> None:
+    """
+    R119 (RFC 8725 §3.8): With a directory, whoever is not in it is refused, at each issuer apart.
+    """
+
+    class Directory:
+        async def resolve(self, key: OperatorKey) -> OperatorRecord | None:
+            return OperatorRecord("emp-7") if key.issuer == ISSUER else None
+
+    other = "https://partner.example.org"
+    two = package(issuer(), issuer(url=other))
+    api = Api(two.requires("orders:read"), directory=Directory())
+
+    assert (await api.accepts(token())).operator_id == "emp-7"
+    await api.refuses(token(iss=other), code="operator_unknown", status=403, error=None)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from guardrail import (
+    ClientRegistration,
     Fetching,
     GuardrailMiddleware,
     Health,
@@ -24,7 +25,8 @@ from guardrail import (
     health_app,
     public,
 )
-from guardrail.events import Event, KeySkipped, KeysRotated, StaleKeysUsed
+from guardrail.directory import CachedDirectory, OperatorDirectory, OperatorKey, OperatorRecord
+from guardrail.events import DirectoryFailed, Event, KeySkipped, KeysRotated, StaleKeysUsed
 
 orders = ServicePackage(
     "orders",
@@ -68,6 +70,8 @@ def listener(event: Event) -> None:
             assert_type(event.kid, str | None)
         case StaleKeysUsed():
             assert_type(event.age, float)
+        case DirectoryFailed():
+            assert_type(event.has_record, bool)
         case _:
             print(event.name)
 
@@ -79,6 +83,22 @@ careful = Issuer(
     required=False,
 )
 assert_type(careful.fetching, Fetching)
+registered = Issuer(
+    "https://login.example.com",
+    clients=[ClientRegistration("batch", operator_id="svc", access_groups=("A",), roles={"r"}, scopes=["s"])],
+    unregistered_clients="refuse",
+)
+
+
+class Staff:
+    async def resolve(self, key: OperatorKey) -> OperatorRecord | None:
+        assert_type(key.tenant, str | None)
+        return OperatorRecord("emp-7", access_groups=["A"], default_access_group="A", roles=["clerk"])
+
+
+directory: OperatorDirectory = CachedDirectory(Staff(), max_age=30, max_stale=300.0)
+GuardrailMiddleware(Starlette(), directory=directory)
+GuardrailMiddleware(Starlette(), directory=Staff())
 app = Starlette(
     routes=[
         Route("/readyz", public(health_app(details=False))),

@@ -2,7 +2,8 @@
 What type checkers must refuse: each line marked ``# refused``. Never executed.
 """
 
-from guardrail import Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
+from guardrail import ClientRegistration, Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
+from guardrail.directory import CachedDirectory, OperatorRecord
 
 ServicePackage("orders", issuer="https://login.example.com")  # refused
 ServicePackage("orders", audience="https://api.example.com")  # refused
@@ -16,6 +17,13 @@ Issuer("https://login.example.com", leeway="30")  # refused
 Issuer("https://login.example.com", warm_up="later")  # refused
 Issuer("https://login.example.com", fetching={"lifetime": 300})  # refused
 Issuer("https://login.example.com", required="yes")  # refused
+Issuer("https://login.example.com", clients=["batch"])  # refused
+Issuer("https://login.example.com", unregistered_clients="deny")  # refused
+ClientRegistration("batch", "svc")  # refused
+ClientRegistration("batch", enabled="yes")  # refused
+OperatorRecord("emp-7", False)  # refused
+OperatorRecord("emp-7", scopes=["orders:read"])  # refused
+CachedDirectory(object())  # refused
 Fetching(300)  # refused
 Fetching(lifetime="5 minutes")  # refused
 Fetching(backoff_bounds=30.0)  # refused
