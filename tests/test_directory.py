@@ -192,7 +192,7 @@ async def test_what_wraps_an_async_function_is_a_directory() -> None:
             self.asked: list[OperatorKey] = []
 
     class Called:
-        resolve = functools.partial(Staff().resolve)
+        resolve = staticmethod(functools.partial(Staff().resolve))
 
     for directory in (Traced(), Called()):
         assert await CachedDirectory(directory).resolve(ALICE) == RECORD
@@ -512,6 +512,27 @@ async def test_nothing_is_left_of_look_ups_that_ended() -> None:
     assert (on_loop.look_ups, on_loop._calls) == ({}, set())
 
 
+@pytest.mark.parametrize("factory", [None, *filter(None, [getattr(asyncio, "eager_task_factory", None)])])
+async def test_a_loop_may_begin_tasks_at_once(factory: Any) -> None:
+    """
+    Where a new task runs before its creator goes on (Python 3.12), answers are kept and shared as anywhere.
+    """
+    asyncio.get_running_loop().set_task_factory(factory)
+    world, gate = World(), asyncio.Event()
+    kept = [await world.ask() for _ in range(2)]
+    world.staff.hold = gate.wait
+
+    asking = [asyncio.create_task(world.ask(BOB)) for _ in range(5)]
+    await settle()
+    gate.set()
+    shared = await asyncio.gather(*asking)
+    world.staff.answer, world.staff.hold = OSError(SECRET), None
+    world.clock.now += MAX_AGE
+
+    assert (kept, shared, world.look_ups) == ([RECORD] * 2, [RECORD] * 5, 2)
+    assert is_unavailable(await world.ask())
+
+
 # What goes wrong
 
 
@@ -577,10 +598,10 @@ async def test_what_only_looks_asynchronous_lets_nobody_in() -> None:
     """
 
     class Partial:
-        resolve = functools.partial(SyncDirectory().resolve)
+        resolve = staticmethod(functools.partial(SyncDirectory().resolve))
 
     class Raising:
-        resolve = functools.partial(int, "seven")
+        resolve = staticmethod(functools.partial(int, "seven"))
 
     told: list[Any] = []
     for directory in (Partial(), Raising()):

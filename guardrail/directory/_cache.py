@@ -120,7 +120,7 @@ class DirectoryCache:
             on_loop.look_ups[key] = look_up
 
         async def run(look_up: LookUp) -> None:
-            look_up.outcome = await on_loop.call(self._directory, key, self._timeout)
+            look_up.outcome = await on_loop.call(self._directory, key, seconds=self._timeout)
             self._ended(look_up, look_up.outcome, emit)
 
         def leave(_task: asyncio.Task[None]) -> None:

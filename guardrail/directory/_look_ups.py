@@ -89,9 +89,9 @@ class OnLoop:
         found = self.look_ups.get(key)
         return None if found is None or found.flight.task.done() else found
 
-    async def call(self, directory: OperatorDirectory, key: OperatorKey, timeout: float) -> Outcome:  # noqa: ASYNC109 - this is where it is kept
+    async def call(self, directory: OperatorDirectory, key: OperatorKey, *, seconds: float) -> Outcome:
         """
-        Ask *directory*, for *timeout* seconds at most.
+        Ask *directory*, and wait for *seconds* at most.
 
         The call has a task of its own: one that does not let itself be cancelled is left alone, and counted.
         """
@@ -99,7 +99,7 @@ class OnLoop:
         self._calls.add(call)
         call.add_done_callback(self._returned)
         try:
-            async with running_timeout(timeout):
+            async with running_timeout(seconds):
                 await asyncio.wait({call})
         except TimeoutError:
             return Failure("timed_out")
