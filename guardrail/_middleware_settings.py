@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from ._asgi import AnyASGIApp
 from ._refusal import Refusal, RefusalBody
+from .directory import OperatorDirectory
 from .events import Listener
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class GuardSettings(TypedDict, total=False):
     not_found: AnyASGIApp | None
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    directory: OperatorDirectory | None
     token_cache_size: int
     enforce: bool
     refusal_body: Callable[[Refusal], RefusalBody] | None
