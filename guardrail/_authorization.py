@@ -22,22 +22,37 @@ def authorize(operator: Operator, requirement: Requirement, *, now: float, leewa
     Raises:
         InsufficientAuthenticationError: *acr* or *auth_time* is missing or not good enough.
         InsufficientScopeError: A scope is missing.
-        OperatorRefusedError: No required role, or not the right access group.
+        OperatorRefusedError: No required role, or not the right access group; or nobody can say, since what
+            is required was to be read from groups that the issuer left out of the token.
     """
     if requirement.acr_values or requirement.max_age is not None:
         _authorize_authentication(operator, requirement, now=now, leeway=leeway)
     if requirement.all_scopes or requirement.any_scopes:
         _authorize_scopes(operator, requirement)
     if requirement.roles and requirement.roles.isdisjoint(operator.roles):
+        _refuse_overage(operator, "roles")
         raise OperatorRefusedError("the operator has none of the required roles")
     if requirement.access_groups and operator.access_group not in requirement.access_groups:
+        _refuse_overage(operator, "access_groups")
         raise OperatorRefusedError("the operator's access group is not accepted", code="access_group_missing")
+
+
+def _refuse_overage(operator: Operator, field: str) -> None:
+    """
+    What the operator lacks in *field* may be among the groups that the issuer left out.
+    """
+    if field in operator._left_out:  # noqa: SLF001 - for the steps after the mapping, and for nobody else
+        raise OperatorRefusedError(
+            f"{field} are read from the groups, which the issuer left out of the token",
+            code="groups_overage",
+        )
 
 
 def _authorize_scopes(operator: Operator, requirement: Requirement) -> None:
     granted = requirement.package.expand(operator.scopes)
     lacks_any = bool(requirement.any_scopes) and granted.isdisjoint(requirement.any_scopes)
     if lacks_any or not granted.issuperset(requirement.all_scopes):
+        _refuse_overage(operator, "scopes")
         raise InsufficientScopeError(
             "the token lacks a required scope",
             required=requirement.all_scopes + requirement.any_scopes,

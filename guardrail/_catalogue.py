@@ -109,6 +109,12 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         "The operator directory failed or was too slow, and no record is in hand that may still be used.",
         "The event directory_failed says how; CachedDirectory(max_stale=...) bridges an outage.",
     ),
+    "groups_overage": Entry(
+        "operator's rights",
+        403,
+        "The operator is in too many groups for a token: the issuer left them out, and the route needs them.",
+        "Let the issuer put in only the groups that are assigned to the application, or app roles instead.",
+    ),
     "insufficient_authentication": Entry(
         "authentication",
         401,
@@ -174,6 +180,12 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         401,
         "The token is bound to a key (cnf), and was sent as a plain bearer token.",
         "Ask for an unbound token: proof of possession is not checked by this version.",
+    ),
+    "tenant_mismatch": Entry(
+        "operator",
+        401,
+        "The token's tenant is not the one that the issuer URL names.",
+        "Configure the issuer of the tenant whose users and applications call; each tenant is an issuer.",
     ),
     "token_expired": Entry(
         "times",

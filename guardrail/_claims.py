@@ -25,6 +25,7 @@ __all__ = [
 ClaimsSet = Mapping[str, Any]
 
 MAX_NUMERIC_DATE: Final = 253_402_300_799  # 9999-12-31T23:59:59Z; beyond it lie milliseconds and mischief
+_NUMBERS: Final = (int, float)  # made once: `int | float` is made anew each time it is written
 
 # Claims that only another kind of JWT carries: ID tokens (OpenID Connect Core §2, §3.3.2.11) and logout
 # tokens and security events (OpenID Connect Back-Channel Logout §2.4, RFC 8417 §2.2).
@@ -94,7 +95,7 @@ def is_numeric_date(value: object) -> bool:
     """
     # bool is an int in Python, and `exp: true` is a wrong type all the same. Compared before it is converted:
     # an integer of 400 digits does not fit a float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_NUMERIC_DATE
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 <= value <= MAX_NUMERIC_DATE
 
 
 def require_claims(claims: ClaimsSet, names: tuple[str, ...]) -> None:
@@ -155,18 +156,22 @@ def validate_audience(claims: ClaimsSet, *, audiences: frozenset[str]) -> None:
         )
 
 
-def refuse_other_kinds(claims: ClaimsSet) -> None:
+def refuse_other_kinds(claims: ClaimsSet, *, wanted: frozenset[str] = frozenset()) -> None:
     """
     Refuse a claims set that bears the marks of another kind of JWT (RFC 8725 §3.12), or is bound to a key.
 
     A bound token (*cnf*, RFC 7800) presented as a bearer token has lost its protection: RFC 9449 §7.2 and
     RFC 8705 §3 both refuse it.
 
+    Args:
+        claims: The claims set.
+        wanted: Marks among *nonce*, *at_hash*, *c_hash*, *s_hash* and *events* that the token may bear.
+
     Raises:
         ClaimError: *nonce*, *at_hash*, *c_hash*, *s_hash*, *events* or *cnf* is there, *token_use* is not
             ``access``, or the claim *typ* names an ID, refresh, offline or logout token.
     """
-    marks = [name for name in _OTHER_KINDS if name in claims]
+    marks = [name for name in _OTHER_KINDS if name in claims and name not in wanted]
     if claims.get("token_use", "access") != "access":
         marks.append("token_use")
     kind = claims.get("typ", "")

@@ -4,16 +4,19 @@
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ._claims import normalize_token_type
 from ._fetching import Fetching
+from ._mapping_setting import ClaimPaths, Path, field_paths
+from ._profiles import PROFILES, load_profile
 from ._registration import UNREGISTERED_CLIENTS, ClientRegistration, registrations
-from ._settings import names, require_async_client, require_flag, require_one_of
+from ._settings import audiences, names, require_async_client, require_flag, require_one_of
 from ._shapes import is_array, is_iterable, is_object
-from ._urls import require_fetchable
+from ._urls import first_segment, require_fetchable
 from .errors import PolicyError
 
 if TYPE_CHECKING:  # loading httpx is for those who fetch
@@ -27,7 +30,6 @@ SUPPORTED_ALGORITHMS: Final = (
 )  # fmt: skip
 DEFAULT_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 _URN: Final = re.compile(r"urn:[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")  # RFC 8141, loosely
-PROFILES: Final = ("default", "rfc9068")
 WARM_UPS: Final = ("background", "wait", "off")
 MAX_LEEWAY: Final = 300.0  # seconds; RFC 7519 §4.1.4 speaks of "no more than a few minutes"
 
@@ -45,7 +47,12 @@ class Issuer:
         jwks_uri: Where the JWK Set is; None discovers it from *url* (RFC 8414, OpenID Connect Discovery).
         keys: A JWK Set in hand (RFC 7517 §5), instead of a fetch.
         algorithms: The signature algorithms accepted (RFC 8725 §3.1), among `SUPPORTED_ALGORITHMS`.
-        profile: How this issuer spells its claims: ``default`` or ``rfc9068`` (strict).
+        profile: How this issuer spells its claims, and what else its tokens need: ``default``, ``rfc9068``
+            (strict), ``entra``, ``keycloak``, ``okta``, ``auth0``, ``cognito``, ``google_id_token`` or
+            ``pega``.
+        mapping: Single fields of the operator that are read elsewhere than the profile says. Each is a member
+            name, a path of member names, or a list of such paths, of which the first present one is used:
+            ``{"roles": ["realm_access", "roles"], "client_id": [["azp"], ["appid"]]}``.
         token_types: The accepted *typ* header values, None for "absent"; not given, the profile decides.
         leeway: Clock skew to forgive, in seconds: 0 to 300, 30 by default.
         insecure_allow_http: Accept plain ``http`` for a host that is not loopback. Whoever is between can
@@ -70,10 +77,12 @@ class Issuer:
     keys: Mapping[str, Any] | None = field(default=None, kw_only=True, hash=False, repr=False)
     algorithms: Iterable[str] = field(default=DEFAULT_ALGORITHMS, kw_only=True)
     profile: str = field(default="default", kw_only=True)
+    mapping: Mapping[str, ClaimPaths] | None = field(default=None, kw_only=True, hash=False)
     token_types: Iterable[str | None] | None = field(default=None, kw_only=True)
     leeway: float = field(default=30.0, kw_only=True)
     insecure_allow_http: bool = field(default=False, kw_only=True)
     accepted_token_types: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    field_paths: Mapping[str, tuple[Path, ...]] | None = field(init=False, repr=False, compare=False)
     http_client: "httpx.AsyncClient | None" = field(default=None, kw_only=True, hash=False, repr=False)
     fetching: Fetching = field(default=Fetching(), kw_only=True, repr=False)
     warm_up: Literal["background", "wait", "off"] = field(default="background", kw_only=True, repr=False)
@@ -89,15 +98,22 @@ class Issuer:
         for name in ("insecure_allow_http", "required"):
             require_flag(name, getattr(self, name))
         require_one_of("profile", self.profile, PROFILES)
+        _set(self, "field_paths", field_paths(self.mapping))
+        _set(self, "mapping", self.field_paths)
         require_one_of("warm_up", self.warm_up, WARM_UPS)
         require_one_of("unregistered_clients", self.unregistered_clients, UNREGISTERED_CLIENTS)
-        _set(self, "clients", registrations(self.clients))
+        _set(
+            self,
+            "clients",
+            registrations(self.clients, are_required=load_profile(self.profile).pins_client),
+        )
         if not isinstance(self.fetching, Fetching):
             raise PolicyError(
                 f"fetching must be a Fetching, such as Fetching(timeout=2.0); got {self.fetching!r}"
             )
         require_async_client(self.http_client)
         self._check_urls()
+        self._check_tenant()
         if (
             isinstance(self.leeway, bool)
             or not isinstance(self.leeway, int | float)
@@ -117,6 +133,40 @@ class Issuer:
         require_fetchable(self.url, name="issuer", insecure_allow_http=self.insecure_allow_http)
         if "?" in self.url or "#" in self.url:
             raise PolicyError(f"an issuer has no query and no fragment (RFC 8414 §2); got {self.url!r}")
+
+    def _check_tenant(self) -> None:
+        profile = load_profile(self.profile)
+        tenant = first_segment(self.url)
+        if profile.tenant_claim and (not tenant or tenant in profile.no_tenants):
+            raise PolicyError(
+                f"the profile {self.profile} needs the URL of one tenant's issuer, such as "
+                f'"https://login.microsoftonline.com/<tenant ID>/v2.0"; got {self.url!r}'
+            )
+
+    def __reduce__(self) -> tuple[Callable[[], "Issuer"], tuple[()]]:
+        """
+        Copied and pickled as what it was made of; a copy is made, and checked, anew.
+        """
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        given["mapping"] = None if self.mapping is None else dict(self.mapping)
+        return partial(Issuer, **given), ()
+
+
+def package_audiences(value: object, *, issuers: tuple[Issuer, ...]) -> frozenset[str]:
+    """
+    The audiences of a service package with these issuers.
+
+    Raises:
+        PolicyError: Not audiences, or one that an issuer puts into tokens that are for others.
+    """
+    found = audiences(value)
+    for issuer in issuers:
+        for one in sorted(found & load_profile(issuer.profile).forbidden_audiences):
+            raise PolicyError(
+                f"{issuer.profile} puts the audience {one!r} into tokens for any API; "
+                "let it put in this API's own name, and write that"
+            )
+    return found
 
 
 def issuers(value: object) -> tuple[Issuer, ...]:

@@ -1,173 +1,144 @@
 """
 User profile mapping: a verified claims set → an `Operator`.
 
-What a provider calls things is data: one file in ``profiles/`` each. How a claim is read follows from the
-field it fills, in one way each; a claim of the wrong shape refuses the token, a missing list is empty.
+Compiled once for an issuer and a service package, since it runs once for every token that is verified.
 """
 
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ._claims import is_numeric_date
-from ._operator import Actor, Operator, TokenFacts, freeze
-from ._shapes import is_array, is_object, is_strings
-from .errors import ClaimError
+from ._claim_paths import ABSENT, Read, path_reader
+from ._claim_values import Claims, malformed, missing, read_names, read_ordered_names, read_scopes, read_text
+from ._drafts import OperatorDraft
+from ._frozen import FrozenClaims
+from ._kinds import service_tests
+from ._mapping_setting import Path
+from ._operator import Operator
+from ._profiles import Profile, ProfilePath
+from ._token_facts import has_overage, read_actors, read_token_facts
 
-Claims = Mapping[str, Any]
-Path = tuple[str, ...]
+__all__ = ["OperatorMapping"]
 
-MAX_ACTORS: Final = 4  # RFC 8693 §4.1 chains deeper than this are refused
-_ABSENT: Final = object()
+_READERS: Final[Mapping[str, Read]] = {
+    "scopes": read_scopes,
+    "roles": read_names,
+    "groups": read_names,
+    "permissions": read_names,
+    "access_groups": read_ordered_names,
+}
+_SLOT: Final = {"token_id": "token"}  # where the token ID waits until the facts of the token are made
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class OperatorMapping:
     """
-    One provider's way of spelling claims, read once at startup.
+    Makes the operators of the tokens that one issuer made for one service package.
 
-    Attributes:
-        token_types: Accepted *typ* header values, normalized; the empty string is "absent".
-        required: Fields that must be there.
-        required_claims: Claims that must be there beside them.
-        fields: Per field, the paths to look at; the first present one is used.
-        service_equal: Two fields whose equality marks a client acting as itself (RFC 9068 §5).
+    Does not verify anything, and looks at *aud* for nothing but what a claim keeps under its names.
     """
 
-    token_types: frozenset[str]
-    required: frozenset[str]
-    required_claims: tuple[str, ...]
-    fields: Mapping[str, tuple[Path, ...]]
-    service_equal: tuple[str, str]
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        replaced: Mapping[str, tuple[Path, ...]] | None = None,
+        audiences: Iterable[str] = (),
+    ) -> None:
+        """
+        Args:
+            profile: How the issuer spells its claims.
+            replaced: The fields that are read elsewhere, and where: ``Issuer(mapping=)``.
+            audiences: The package's audiences.
+        """
+        paths: dict[str, tuple[ProfilePath, ...]] = {**profile.fields, **(replaced or {})}
+        reads: dict[str, Read] = {field: _READERS.get(field, read_text) for field in paths}
+        if profile.audience == "client" and "client_id" not in (replaced or {}):
+            reads["client_id"] = _after(profile.client_prefix)
+        readers = {
+            one: path_reader(several, reads[one], audiences=tuple(audiences))
+            for one, several in paths.items()
+        }
+        required = {one: str(paths[one][0][0]) for one in profile.required}
+        # Beside the reader stands the claim that the value nearly always is, so that looking there is enough.
+        self._texts = tuple(
+            (_SLOT.get(one, one), _first_member(paths[one]), readers[one], required.get(one))
+            for one in paths
+            if reads[one] is read_text
+        )
+        self._others = tuple(
+            (one, _first_member(paths[one]), reads[one], readers[one], required.get(one))
+            for one in paths
+            if reads[one] is not read_text
+        )
+        self._service_tests = service_tests(profile.service_when)
+        self._of_groups = tuple(
+            one for one in paths if one in _READERS and any(path[0] == "groups" for path in paths[one])
+        )
 
     def operator(self, claims: Claims) -> Operator:
         """
-        Make the operator that *claims*, verified and validated, speak of.
+        Make the operator that *claims*, verified and validated, speak of. They are the operator's then.
 
         Raises:
             ClaimError: A required claim is missing, or a mapped claim has the wrong shape.
         """
-        mapped = {field: self._read(field, claims) for field in self.fields}
-        one, other = (mapped[field] for field in self.service_equal)
-        token_id = mapped.pop("token_id")
-        return Operator(
-            operator_id=f"{claims['iss']}#{mapped['subject']}",
-            kind="service" if one == other else "user",
-            issuer=claims["iss"],
-            actors=_actors(claims),
-            token=_token_facts(claims, token_id),
-            claims=freeze(claims),
-            **mapped,
-        )
+        draft: Any = OperatorDraft(claims["iss"])
+        self._read(claims, draft)
+        for is_service in self._service_tests:
+            if is_service(claims, draft):
+                draft.kind = "service"
+        if draft.access_groups:
+            draft.access_group = draft.access_groups[0]
+        if "act" in claims:
+            draft.actors = read_actors(claims)
+        if "_claim_names" in claims or "hasgroups" in claims:
+            self._tell_of_overage(claims, draft)
+        draft.operator_id = f"{draft.issuer}#{draft.subject}"
+        draft.token = read_token_facts(claims, draft.token)
+        draft.claims = FrozenClaims(claims)
+        draft.__class__ = Operator
+        operator: Operator = draft
+        return operator
 
-    def _read(self, field: str, claims: Claims) -> Any:
-        read = _READERS.get(field, _text)
-        for path in self.fields[field]:
-            value = _at(claims, path)
-            if value is not _ABSENT:
-                return read(value, path[0])
-        if field in self.required:
-            name = self.fields[field][0][0]
-            raise ClaimError(f'missing required "{name}" claim', claim=name, reason="missing")
-        return _EMPTY_OF.get(field)
+    def _read(self, claims: Claims, draft: Any) -> None:
+        get = claims.get
+        for slot, claim, reader, required in self._texts:
+            value = get(claim)
+            # Not where it nearly always is: the reader looks at all its places, and judges what is there.
+            if (isinstance(value, str) and value) or (value := reader(claims)) is not ABSENT:
+                setattr(draft, slot, value)
+            elif required is not None:
+                raise missing(required)
+        for slot, claim, read, reader, required in self._others:
+            if claim in claims:
+                setattr(draft, slot, read(claims[claim], claim))
+            elif (value := reader(claims)) is not ABSENT:
+                setattr(draft, slot, value)
+            elif required is not None:
+                raise missing(required)
+
+    def _tell_of_overage(self, claims: Claims, draft: Any) -> None:
+        if has_overage(claims):
+            draft.groups_overage = True
+            # What was not read from another claim either: a list that was read stands.
+            left_out = frozenset(one for one in self._of_groups if not getattr(draft, one))
+            draft._left_out = left_out  # noqa: SLF001 - it is ours until it is made
 
 
-def load_profile(name: str) -> Profile:
+def _first_member(paths: tuple[ProfilePath, ...]) -> Any:
     """
-    Read the data file of the profile called *name*.
+    The first of *paths*, if it is a member of the claims set itself; else None, which no claim is called.
     """
-    text = resources.files("guardrail").joinpath("profiles", f"{name}.toml").read_text("utf-8")
-    data = tomllib.loads(text)
-    first, second = data["service_when"]["equal"]
-    return Profile(
-        token_types=frozenset(data["token_types"]),
-        required=frozenset(data["required"]),
-        required_claims=tuple(data.get("required_claims", ())),
-        fields={field: tuple(map(tuple, paths)) for field, paths in data["fields"].items()},
-        service_equal=(first, second),
-    )
+    return paths[0][0] if len(paths[0]) == 1 else None
 
 
-def _at(claims: Claims, path: Path) -> object:
-    value: object = claims
-    for name in path:
-        if not is_object(value) or name not in value:
-            return _ABSENT
-        value = value[name]
-    return value
-
-
-def _scopes(value: object, claim: str) -> frozenset[str]:
+def _after(prefix: str) -> Read:
     """
-    A space-separated string (RFC 6749 §3.3) or an array of strings; only the space separates.
+    What reads a text less its *prefix*, which must be there and be followed by something.
     """
-    if isinstance(value, str):
-        return frozenset(filter(None, value.split(" ")))
-    if is_array(value) and is_strings(value):
-        return frozenset(value)
-    raise _malformed(claim, value)
 
+    def read(value: object, claim: str) -> str:
+        if isinstance(value, str) and value.startswith(prefix):
+            return read_text(value.removeprefix(prefix), claim)
+        raise malformed(claim, value)
 
-def _list(value: object, claim: str) -> frozenset[str]:
-    """
-    An array of strings, or of objects with a string ``value`` (RFC 7643 §2.4); a lone string is one element.
-    """
-    elements = [value] if isinstance(value, str) else value
-    if not is_array(elements):
-        raise _malformed(claim, value)
-    plain = [one.get("value") if is_object(one) else one for one in elements]
-    if not is_strings(plain):
-        raise _malformed(claim, value)
-    return frozenset(plain)
-
-
-def _text(value: object, claim: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _malformed(claim, value)
-    return value
-
-
-def _actors(claims: Claims) -> tuple[Actor, ...]:
-    """
-    The ``act`` chain, current actor first (RFC 8693 §4.1).
-    """
-    actors: list[Actor] = []
-    holder: Claims = claims
-    while "act" in holder:
-        acting: object = holder["act"]
-        if not is_object(acting) or "sub" not in acting or len(actors) == MAX_ACTORS:
-            raise _malformed("act", claims["act"])
-        holder = acting
-        texts = {name: _text(holder[name], "act") for name in ("sub", "iss", "client_id") if name in holder}
-        actors.append(Actor(texts["sub"], texts.get("iss"), texts.get("client_id")))
-    return tuple(actors)
-
-
-def _token_facts(claims: Claims, token_id: str | None) -> TokenFacts:
-    """
-    Facts that decide nothing here; one of the wrong type counts as missing, so that step-up fails closed.
-    """
-    acr, amr, auth_time = claims.get("acr"), claims.get("amr"), claims.get("auth_time")
-    return TokenFacts(
-        token_id=token_id,
-        issued_at=claims.get("iat"),
-        expires_at=claims["exp"],
-        auth_time=auth_time if is_numeric_date(auth_time) else None,
-        acr=acr if isinstance(acr, str) else None,
-        amr=tuple(one for one in amr if isinstance(one, str)) if is_array(amr) else (),
-    )
-
-
-def _malformed(claim: str, value: object) -> ClaimError:
-    return ClaimError(f'"{claim}" has the wrong shape', claim=claim, reason="invalid", actual=value)
-
-
-_READERS: Final[Mapping[str, Callable[[object, str], Any]]] = {
-    "scopes": _scopes,
-    "roles": _list,
-    "groups": _list,
-    "permissions": _list,
-}
-_EMPTY_OF: Final[Mapping[str, frozenset[str]]] = dict.fromkeys(_READERS, frozenset())
+    return read

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from ._shapes import is_array, is_object
-
 __all__ = ["ANONYMOUS", "Actor", "Operator", "TokenFacts"]
 
 OperatorKind = Literal["user", "service", "anonymous"]
@@ -72,6 +70,8 @@ class Operator:
         roles: The subject's roles.
         groups: The subject's groups.
         permissions: The subject's entitlements.
+        groups_overage: Whether the issuer left the groups out of the token, there being too many. They are
+            not asked for anywhere; a route that needs a field read from them refuses with ``groups_overage``.
         access_groups: The access groups held, in the order given.
         access_group: The active access group: the directory's default, else the first held.
         actors: Who acts for the subject, the current actor first; only that one is for deciding.
@@ -91,6 +91,7 @@ class Operator:
     roles: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     permissions: frozenset[str] = frozenset()
+    groups_overage: bool = False
     access_groups: tuple[str, ...] = ()
     access_group: str | None = None
     actors: tuple[Actor, ...] = ()
@@ -138,14 +139,3 @@ class Operator:
 
 
 ANONYMOUS: Final = Operator(operator_id="anonymous", kind="anonymous", issuer="", subject="")
-
-
-def freeze(value: object) -> Any:
-    """
-    A parsed JSON value made read-only in depth: objects to read-only mappings, arrays to tuples.
-    """
-    if is_object(value):
-        return MappingProxyType({name: freeze(member) for name, member in value.items()})
-    if is_array(value):
-        return tuple(freeze(element) for element in value)
-    return value

@@ -8,11 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ._declaration import declare
-from ._issuer import Issuer, issuers
+from ._issuer import Issuer, issuers, package_audiences
 from ._settings import (
     QUOTABLE,
     SCOPES_EXAMPLE,
-    audiences,
     names,
     quotable,
     reachable,
@@ -88,7 +87,7 @@ class ServicePackage:
             require_resource(self.resource)
         _set(self, "issuers", issuers(self.issuer))
         _set(self, "issuer", self.issuers)
-        _set(self, "audiences", audiences(self.audience))
+        _set(self, "audiences", package_audiences(self.audience, issuers=self.issuers))
         _set(self, "audience", tuple(sorted(self.audiences)))
         _set(self, "vocabulary", MappingProxyType(vocabulary(self.scopes)))
         _set(self, "scopes", self.vocabulary)

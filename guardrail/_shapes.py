@@ -34,6 +34,18 @@ def is_strings(values: object) -> TypeGuard[Sequence[str]]:
     return is_sequence(values) and all(isinstance(one, str) for one in values)
 
 
+def is_string_array(value: object) -> TypeGuard[list[str]]:
+    """
+    Whether *value* is a parsed JSON array of strings and nothing else; told quickly, for every token.
+    """
+    if not is_array(value):
+        return False
+    for one in value:  # noqa: SIM110 - a generator would cost more than all the rest
+        if not isinstance(one, str):
+            return False
+    return True
+
+
 def is_sequence(value: object) -> TypeGuard[Sequence[object]]:
     """
     Whether *value* is a list or a tuple.

@@ -9,9 +9,17 @@ from urllib.parse import urlsplit
 
 from .errors import PolicyError
 
-__all__ = ["is_loopback", "require_fetchable", "require_resource"]
+__all__ = ["first_segment", "is_loopback", "require_fetchable", "require_resource"]
 
 _URL: Final = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 §2, and nothing of a template
+
+
+def first_segment(url: str) -> str:
+    """
+    The first segment of a URL's path, as it is written; "" if it has none.
+    """
+    path = urlsplit(url).path
+    return path.split("/")[1] if path.startswith("/") else ""
 
 
 def require_fetchable(url: object, *, name: str, insecure_allow_http: bool) -> None:

@@ -17,9 +17,6 @@ from cachetools import LRUCache
 from ._claims import (
     NumericDates,
     read_numeric_dates,
-    refuse_other_kinds,
-    require_claims,
-    validate_audience,
     validate_issuer,
 )
 from ._compact import CompactToken, parse_compact
@@ -28,9 +25,11 @@ from ._header import validate_header
 from ._issuer import Issuer
 from ._json import JSONObject
 from ._keys import KeySet, verify_signature
-from ._mapping import load_profile
+from ._mapping import OperatorMapping
 from ._operator import Operator
 from ._policy import ServicePackage
+from ._profiles import load_profile
+from ._provider_rules import ProviderRules
 from ._registration import RegisteredClients
 from .errors import ClaimError, UnknownIssuerError
 
@@ -117,13 +116,16 @@ class IssuerVerifier:
     ) -> None:
         self._issuer = issuer
         self._algorithms = frozenset(issuer.algorithms)
-        self._audiences = audiences
         self._key_set = key_set
         self._clock = clock
-        self._profile = load_profile(issuer.profile)
-        self._token_types = issuer.accepted_token_types or self._profile.token_types
+        profile = load_profile(issuer.profile)
+        self._rules = ProviderRules(profile, issuer_url=issuer.url, audiences=audiences)
+        self._mapping = OperatorMapping(profile, replaced=issuer.field_paths, audiences=audiences)
+        self._token_types = issuer.accepted_token_types or profile.token_types
         self._clients = RegisteredClients(
-            issuer.clients, refuse_unregistered=issuer.unregistered_clients == "refuse"
+            issuer.clients,
+            refuse_unregistered=issuer.unregistered_clients == "refuse" or profile.pins_client,
+            kind_from_registration=profile.is_kind_registered,
         )
 
     async def verify(self, token: CompactToken) -> VerifiedToken:
@@ -146,7 +148,7 @@ class IssuerVerifier:
         claims = token.unverified_claims  # verified from here on
         dates = self._validate(claims)
         return VerifiedToken(
-            operator=self._clients.apply(self._profile.operator(claims)),
+            operator=self._clients.apply(self._mapping.operator(claims)),
             dates=dates,
             leeway=self._issuer.leeway,
             key_set=self._key_set,
@@ -158,11 +160,11 @@ class IssuerVerifier:
         Everything RFC 9068 §4 asks of the claims set, cheapest first.
         """
         validate_issuer(claims, issuer=self._issuer.url)
-        validate_audience(claims, audiences=self._audiences)
+        self._rules.validate_audience(claims)
         dates = read_numeric_dates(claims)
         dates.validate(now=self._clock(), leeway=self._issuer.leeway)
-        refuse_other_kinds(claims)
-        require_claims(claims, self._profile.required_claims)
+        self._rules.validate_kind(claims)
+        self._rules.validate_tenant(claims)
         return dates
 
 
