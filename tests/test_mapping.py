@@ -2,15 +2,23 @@
 User profile mapping: what an operator is made of, and which claims refuse the token instead.
 """
 
+import dataclasses
+import json
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from guardrail import Actor
-from guardrail._issuer import PROFILES
-from guardrail._mapping import MAX_ACTORS, Profile, load_profile
+from guardrail import Actor, TokenFacts
+from guardrail._frozen import FrozenClaims
+from guardrail._mapping import OperatorMapping
+from guardrail._mapping_setting import field_paths
 from guardrail._operator import Operator
+from guardrail._profiles import FIELDS, PROFILES, load_profile
+from guardrail._token_facts import MAX_ACTORS
 from guardrail.errors import ClaimError
 
 ISSUER = "https://login.example.com"
@@ -25,15 +33,24 @@ CLAIMS: dict[str, Any] = {
 }
 
 
+PLAIN_PROFILES = ("default", "rfc9068")  # those that read the claims above
+
+
+def mapping_of(
+    profile: str = "default", mapping: object = None, *, audiences: tuple[str, ...] = ()
+) -> OperatorMapping:
+    return OperatorMapping(load_profile(profile), replaced=field_paths(mapping), audiences=audiences)
+
+
 def operator(profile: str = "default", **claims: Any) -> Operator:
-    return load_profile(profile).operator({**CLAIMS, **claims})
+    return mapping_of(profile).operator({**CLAIMS, **claims})
 
 
 def operator_without(claim: str, profile: str = "default") -> Operator:
-    return load_profile(profile).operator({name: CLAIMS[name] for name in CLAIMS if name != claim})
+    return mapping_of(profile).operator({name: CLAIMS[name] for name in CLAIMS if name != claim})
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", PLAIN_PROFILES)
 def test_operator_is_made_of_the_claims(profile: str) -> None:
     """
     Issuer, subject, client, scopes and facts of the token come from their claims.
@@ -58,7 +75,7 @@ def test_absent_optional_claims_leave_their_fields_empty() -> None:
     """
     A token with nothing but what is required makes an operator with no authority.
     """
-    made = load_profile("default").operator({"iss": ISSUER, "sub": "alice", "exp": 2_000_000_000})
+    made = mapping_of("default").operator({"iss": ISSUER, "sub": "alice", "exp": 2_000_000_000})
 
     assert (made.scopes, made.roles, made.groups, made.permissions) == (frozenset(),) * 4
     assert (made.client_id, made.username, made.email) == (None, None, None)
@@ -87,7 +104,7 @@ def test_first_present_client_claim_is_used(claims: dict[str, str], expected: st
     """
     Of several spellings of one field the first that is present is used.
     """
-    made = load_profile("default").operator({"iss": ISSUER, "sub": "alice", "exp": 1, **claims})
+    made = mapping_of("default").operator({"iss": ISSUER, "sub": "alice", "exp": 1, **claims})
 
     assert made.client_id == expected
 
@@ -120,7 +137,7 @@ def test_same_subject_of_two_issuers_is_two_operators() -> None:
     assert one != other
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", PLAIN_PROFILES)
 def test_missing_subject_is_refused(profile: str) -> None:
     """
     A token of nobody makes no operator (R108).
@@ -152,7 +169,7 @@ def test_strict_profile_takes_no_other_spelling() -> None:
 
     assert made.scopes == frozenset()
     with pytest.raises(ClaimError):
-        load_profile("rfc9068").operator(
+        mapping_of("rfc9068").operator(
             {name: value for name, value in CLAIMS.items() if name != "client_id"} | {"azp": "web"}
         )
 
@@ -166,7 +183,7 @@ def test_text_claims_of_the_wrong_type_are_refused(claim: str, value: Any) -> No
     claims = {name: CLAIMS[name] for name in CLAIMS if name != "client_id"} | {claim: value}
 
     with pytest.raises(ClaimError) as caught:
-        load_profile("default").operator(claims)
+        mapping_of("default").operator(claims)
 
     assert (caught.value.claim, caught.value.reason, caught.value.code) == (
         claim,
@@ -382,17 +399,54 @@ def test_facts_of_the_wrong_type_count_as_missing(claims: dict[str, Any], facts:
 
 def test_claims_are_read_only_in_depth() -> None:
     """
-    The operator's claims cannot be changed, and change with nobody else's (R256).
+    The operator's claims cannot be changed, neither by name nor inside of what they hold (R256).
     """
-    claims = {**CLAIMS, "custom": {"list": [1, {"a": 2}]}}
-    made = load_profile("default").operator(claims)
-
-    claims["custom"]["list"].append(3)
+    made = operator(custom={"list": [1, {"a": 2}]})
 
     assert made.claims["custom"] == {"list": (1, {"a": 2})}
     assert isinstance(made.claims["custom"], MappingProxyType)
     with pytest.raises(TypeError):
         made.claims["custom"]["list"][1]["a"] = 3
+    with pytest.raises(TypeError):
+        made.claims["sub"] = "mallory"  # type: ignore[index]  # that is what is tested
+
+
+def test_claims_are_all_there() -> None:
+    """
+    Every claim of the token is among the operator's, unknown ones too, and no other.
+    """
+    made = operator(custom=1, roles=["clerk"])
+
+    assert dict(made.claims) == {**CLAIMS, "custom": 1, "roles": ("clerk",)}
+    assert len(made.claims) == len(CLAIMS) + 2
+    assert "missing" not in made.claims
+    assert "alice" not in repr(made.claims)
+
+
+def test_made_operator_is_like_any_other() -> None:
+    """
+    What the mapping makes is an `Operator` that cannot be told from one that was constructed.
+    """
+    made = operator(scope="a", act={"sub": "svc"})
+
+    built = Operator(
+        operator_id=f"{ISSUER}#alice",
+        kind="user",
+        issuer=ISSUER,
+        subject="alice",
+        client_id="web",
+        scopes=frozenset({"a"}),
+        actors=(Actor("svc"),),
+        token=TokenFacts(token_id="t-1", issued_at=1_900_000_000, expires_at=2_000_000_000),
+        claims=made.claims,
+    )
+    assert type(made) is Operator
+    assert type(made.token) is TokenFacts
+    assert (made, hash(made), repr(made)) == (built, hash(built), repr(built))
+    for one in dataclasses.fields(Operator):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, one.name, "x")
+    assert dataclasses.replace(made, roles=frozenset({"r"})).roles == {"r"}
 
 
 @pytest.mark.parametrize(
@@ -415,33 +469,220 @@ def test_profiles_say_what_they_require(
     assert profile.required_claims == required_claims
 
 
-def test_nested_claims_are_found_by_their_path() -> None:
-    """
-    A path of names leads into objects; where it breaks off, the next spelling is tried.
-    """
-    profile = Profile(
-        token_types=frozenset(),
-        required=frozenset({"subject"}),
-        required_claims=(),
-        fields={
-            "subject": (("user", "id"), ("sub",)),
-            "client_id": (("client_id",),),
-            "token_id": (("jti",),),
-            "roles": (("realm_access", "roles"), ("realm", "roles"), ("roles",)),
-        },
-        service_equal=("subject", "client_id"),
-    )
+ROLES_PATHS = [["realm_access", "roles"], ["realm", "roles"], ["roles"]]
 
-    nested = profile.operator({**CLAIMS, "realm_access": {"roles": ["a"]}, "roles": ["b"]})
-    broken = profile.operator({**CLAIMS, "realm_access": {}, "realm": "roles", "roles": ["b"]})
 
-    assert nested.roles == {"a"}
-    assert broken.roles == {"b"}
+@pytest.mark.parametrize(
+    ("claims", "roles"),
+    [
+        pytest.param({"realm_access": {"roles": ["a"]}, "roles": ["b"]}, {"a"}, id="the first path"),
+        pytest.param({"realm_access": {}, "roles": ["b"]}, {"b"}, id="a member is missing"),
+        pytest.param({"realm_access": "roles", "roles": ["b"]}, {"b"}, id="through a string"),
+        pytest.param({"realm_access": None, "roles": ["b"]}, {"b"}, id="through null"),
+        pytest.param({"realm_access": 1, "roles": ["b"]}, {"b"}, id="through a number"),
+        pytest.param({"realm_access": ["roles"], "roles": ["b"]}, {"b"}, id="through an array"),
+        pytest.param({"realm_access": [{"roles": ["a"]}], "realm": True}, set(), id="through all of them"),
+        pytest.param({"realm": {"roles": []}, "roles": ["b"]}, set(), id="an empty list is there"),
+        pytest.param({"realm_access.roles": ["a"]}, set(), id="a dotted name is another name"),
+    ],
+)
+def test_first_path_that_is_there_is_read(claims: dict[str, Any], roles: set[str]) -> None:
+    """
+    A path that leads through what is no object leads nowhere, so that the next one is tried.
+    """
+    made = mapping_of(mapping={"roles": ROLES_PATHS}).operator({**CLAIMS, **claims})
+
+    assert made.roles == roles
+
+
+@pytest.mark.parametrize("value", [None, 1, {}, [1], [None], [["a"]]], ids=repr)
+def test_malformed_value_at_the_first_path_refuses(value: object) -> None:
+    """
+    The next path is for what is missing, not for what nobody can read; the outermost claim is named.
+    """
+    claims = {**CLAIMS, "realm_access": {"roles": value}, "roles": ["b"]}
+
     with pytest.raises(ClaimError) as caught:
-        profile.operator({**CLAIMS, "realm_access": {"roles": 1}})
-    assert caught.value.claim == "realm_access"
-    with pytest.raises(ClaimError) as missing:
-        profile.operator({"iss": ISSUER, "exp": 1})
-    assert (missing.value.claim, missing.value.reason) == ("user", "missing")
-    with pytest.raises(AttributeError):
-        profile.required = frozenset()  # type: ignore[misc]  # profiles are read once and shared
+        mapping_of(mapping={"roles": ROLES_PATHS}).operator(claims)
+
+    assert (caught.value.claim, caught.value.code) == ("realm_access", "claims_malformed")
+
+
+@pytest.mark.parametrize("claims", [{}, {"user": {}}, {"user": "alice"}], ids=repr)
+def test_required_field_at_a_path_is_required_there(claims: dict[str, Any]) -> None:
+    """
+    A mapped subject is as required as an unmapped one.
+    """
+    mapping = mapping_of(mapping={"subject": ["user", "id"]})
+
+    made = mapping.operator({**CLAIMS, "user": {"id": "bob"}})
+
+    assert (made.subject, made.operator_id) == ("bob", f"{ISSUER}#bob")
+    with pytest.raises(ClaimError) as caught:
+        mapping.operator({**CLAIMS, **claims})
+    assert (caught.value.claim, caught.value.code) == ("user", "claim_missing")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(
+    "mapping",
+    ["https://acme.example/x.y", ["a.b", "c:d", "e"], [["nowhere"], ["a.b", "c:d", "e"]]],
+    ids=["name", "path", "paths"],
+)
+def test_every_field_can_be_read_elsewhere(field: str, mapping: object) -> None:
+    """
+    Each field takes a member, a path or several paths, of exact names.
+    """
+    claims = {**CLAIMS, "https://acme.example/x.y": "v", "a.b": {"c:d": {"e": "v"}}}
+
+    made = mapping_of(mapping={field: mapping}).operator(claims)
+
+    value = made.token.token_id if field == "token_id" else getattr(made, field)
+    assert value in ("v", ("v",), frozenset({"v"}))
+
+
+def test_unmapped_fields_stay_as_the_profile_has_them() -> None:
+    """
+    A mapping replaces the fields it names, and a replaced field is not read where it was.
+    """
+    claims = {**CLAIMS, "roles": ["a"], "groups": ["g"], "app_roles": ["b"]}
+
+    made = mapping_of(mapping={"roles": "app_roles"}).operator(claims)
+
+    assert (made.roles, made.groups) == ({"b"}, {"g"})
+
+
+@pytest.mark.parametrize(
+    ("value", "held", "active"),
+    [
+        pytest.param(["b", "a", "b"], ("b", "a"), "b", id="in the order given, without repetition"),
+        pytest.param("Orders:Api", ("Orders:Api",), "Orders:Api", id="a lone string"),
+        pytest.param([{"value": "b"}, "a", {"value": "a"}], ("b", "a"), "b", id="SCIM objects"),
+        pytest.param([], (), None, id="none"),
+    ],
+)
+def test_access_groups_are_held_in_order(value: object, held: tuple[str, ...], active: str | None) -> None:
+    """
+    The access groups keep their order, and the first one held is the active one.
+    """
+    made = mapping_of(mapping={"access_groups": "ag"}).operator({**CLAIMS, "ag": value})
+
+    assert (made.access_groups, made.access_group) == (held, active)
+
+
+@pytest.mark.parametrize("value", [None, 1, True, {}, ["a", 1], [{"display": "a"}]], ids=repr)
+def test_malformed_access_groups_are_refused(value: object) -> None:
+    """
+    Access groups are read like any other list.
+    """
+    with pytest.raises(ClaimError) as caught:
+        mapping_of(mapping={"access_groups": "ag"}).operator({**CLAIMS, "ag": value})
+
+    assert (caught.value.claim, caught.value.code) == ("ag", "claims_malformed")
+
+
+@pytest.mark.parametrize(
+    ("claims", "mapping", "overage", "left_out"),
+    [
+        pytest.param({}, None, False, set(), id="no groups and none left out"),
+        pytest.param({"_claim_names": {"groups": "src1"}}, None, True, {"groups"}, id="in another place"),
+        pytest.param({"hasgroups": True}, None, True, {"groups"}, id="hasgroups"),
+        pytest.param({"hasgroups": False}, None, False, set(), id="hasgroups false"),
+        pytest.param({"_claim_names": {"roles": "src1"}}, None, False, set(), id="another claim left out"),
+        pytest.param({"_claim_names": ["groups"]}, None, False, set(), id="no object"),
+        pytest.param({"_claim_names": None, "hasgroups": None}, None, False, set(), id="null"),
+        pytest.param(
+            {"hasgroups": True},
+            {"access_groups": "groups", "roles": "groups", "scopes": "groups"},
+            True,
+            {"groups", "access_groups", "roles", "scopes"},
+            id="every list read from the groups",
+        ),
+        pytest.param(
+            {"hasgroups": True}, {"groups": "memberships"}, True, set(), id="groups read from another claim"
+        ),
+        pytest.param(
+            {"hasgroups": True, "other": ["a"]},
+            {"access_groups": [["groups"], ["other"]]},
+            True,
+            {"groups"},
+            id="found in another claim",
+        ),
+        pytest.param({"hasgroups": True}, {"tenant": "groups"}, True, {"groups"}, id="a text is no list"),
+    ],
+)
+def test_lists_that_the_issuer_left_out_are_known(
+    claims: dict[str, Any], mapping: object, overage: bool, left_out: set[str]
+) -> None:
+    """
+    Groups that were left out are unknown, not none: the operator says so, and which lists it concerns.
+    """
+    made = mapping_of(mapping=mapping).operator({**CLAIMS, **claims})
+
+    assert (made.groups_overage, made._left_out) == (overage, left_out)
+
+
+TEXTS = st.text("ab é", max_size=4)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    sorted(
+        {
+            name
+            for profile in PROFILES
+            for paths in load_profile(profile).fields.values()
+            for (name, *_) in paths
+        }
+        - {None}
+        | {"act", "acr", "amr", "auth_time", "idtyp", "gty", "_claim_names", "hasgroups", "aud", "uid"}
+    )
+)
+READABLE = st.sampled_from(["alice", ["a"], {"sub": "x"}, {"orders": {"roles": ["r"]}}, "urn:1", "@clients"])
+
+
+@given(profile=st.sampled_from(PROFILES), claims=st.dictionaries(NAMES, JSON | READABLE, max_size=12))
+def test_any_claims_make_an_operator_or_are_refused(profile: str, claims: dict[str, Any]) -> None:
+    """
+    Whatever the claims are, they make an operator of the issuer or a `ClaimError`, and nothing else happens.
+    """
+    before = json.dumps(claims)
+
+    made = outcome(mapping_of(profile, audiences=("orders", "x")), {"iss": ISSUER, "exp": 1, **claims})
+
+    assert json.dumps(claims) == before
+    if isinstance(made, ClaimError):
+        assert made.code in {"claim_missing", "claims_malformed"}
+        return
+    assert made.kind in {"user", "service"}
+    assert made.operator_id == f"{ISSUER}#{made.subject}"
+    assert made.access_group == (made.access_groups[0] if made.access_groups else None)
+    assert_frozen(dict(made.claims))
+
+
+def outcome(mapping: OperatorMapping, claims: dict[str, Any]) -> Operator | ClaimError:
+    try:
+        return mapping.operator(claims)
+    except ClaimError as refused:
+        return refused
+
+
+@given(value=JSON)
+def test_nothing_in_claims_can_be_changed(value: Any) -> None:
+    """
+    What a handler is given of the claims has neither a list nor a dictionary in it, at any depth.
+    """
+    claims = FrozenClaims({"claim": value})
+
+    assert_frozen({"claim": claims["claim"]})
+    assert claims == FrozenClaims({"claim": value})
+
+
+def assert_frozen(values: Mapping[str, Any]) -> None:
+    ahead = list(values.values())
+    while ahead:
+        one = ahead.pop()
+        assert not isinstance(one, list | dict | set)
+        ahead += one.values() if isinstance(one, Mapping) else one if isinstance(one, tuple) else ()

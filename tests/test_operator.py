@@ -11,7 +11,7 @@ from starlette.authentication import has_required_scope
 from starlette.requests import HTTPConnection
 
 from guardrail import Actor, Operator, TokenFacts
-from guardrail._frozen import FrozenClaims, freeze
+from guardrail._frozen import freeze
 from guardrail._operator import ANONYMOUS
 
 
