@@ -549,7 +549,8 @@ def test_unmapped_fields_stay_as_the_profile_has_them() -> None:
 
     made = mapping_of(mapping={"roles": "app_roles"}).operator(claims)
 
-    assert (made.roles, made.groups) == ({"b"}, {"g"})
+    assert made.roles == {"b"}
+    assert made.groups == {"g"}
 
 
 @pytest.mark.parametrize(
@@ -619,7 +620,8 @@ def test_lists_that_the_issuer_left_out_are_known(
     """
     made = mapping_of(mapping=mapping).operator({**CLAIMS, **claims})
 
-    assert (made.groups_overage, made._left_out) == (overage, left_out)
+    assert made.groups_overage is overage
+    assert made._left_out == left_out
 
 
 TEXTS = st.text("ab é", max_size=4)
@@ -635,8 +637,8 @@ NAMES = st.sampled_from(
             for profile in PROFILES
             for paths in load_profile(profile).fields.values()
             for (name, *_) in paths
+            if name is not None
         }
-        - {None}
         | {"act", "acr", "amr", "auth_time", "idtyp", "gty", "_claim_names", "hasgroups", "aud", "uid"}
     )
 )

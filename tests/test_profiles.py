@@ -911,6 +911,13 @@ async def test_mapped_issuer_is_a_value() -> None:
         issuer.mapping["roles"] = "x"  # type: ignore[index]  # that is what is tested
 
 
+THE_FORMS = "a member name .* path of member names .* list of such paths"
+NO_PATHS: list[Any] = [
+    None, 1, True, "", b"r", [], [[]], [""], ["a", ""], [["a"], []], [["a"], "b"], ["a", ["b"]], [[["a"]]],
+    [None], [["a", None]], {"a": "b"}, {"a"}, [["a"], [""]], [1],
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
@@ -919,34 +926,7 @@ async def test_mapped_issuer_is_a_value() -> None:
         pytest.param({5: "r"}, "no field 5", id="a number for a field"),
         pytest.param("roles", "must map fields to claims", id="a string"),
         pytest.param([("roles", "r")], "must map fields to claims", id="pairs"),
-        *(
-            pytest.param(
-                {"roles": value},
-                "a member name .* path of member names .* list of such paths",
-                id=repr(value),
-            )
-            for value in (
-                None,
-                1,
-                True,
-                "",
-                b"r",
-                [],
-                [[]],
-                [""],
-                ["a", ""],
-                [["a"], []],
-                [["a"], "b"],
-                ["a", ["b"]],
-                [[["a"]]],
-                [None],
-                [["a", None]],
-                {"a": "b"},
-                {"a"},
-                [["a"], [""]],
-                [1],
-            )
-        ),
+        *(pytest.param({"roles": value}, THE_FORMS, id=repr(value)) for value in NO_PATHS),
     ],
 )
 async def test_mappings_of_another_form_are_refused(mapping: Any, message: str) -> None:
