@@ -36,14 +36,16 @@ def _test(rule: Mapping[str, Any]) -> ServiceTest:
         return lambda _, operator: bool(getattr(operator, one) == getattr(operator, other))
     if "absent" in rule:
         absent = frozenset(rule["absent"])
-        return lambda claims, _: absent.isdisjoint(claims)
+        return lambda claims, _: claims.keys().isdisjoint(absent)
     [(comparison, text)] = [(name, rule[name]) for name in rule if name != "claim"]
     return _text_test(rule["claim"], _COMPARISONS[comparison], text)
 
 
 def _text_test(claim: str, compare: Callable[[str, str], bool], text: str) -> ServiceTest:
     def test(claims: Claims, _: object) -> bool:
-        value = claims.get(claim, "")
+        if claim not in claims:
+            return False
+        value = claims[claim]
         if isinstance(value, str):
             return compare(value, text)
         # A machine taken for a person would keep rights that its registration takes away.

@@ -58,14 +58,21 @@ class OperatorMapping:
             for one, several in paths.items()
         }
         required = {one: str(paths[one][0][0]) for one in profile.required}
-        # Beside the reader stands the claim that the value nearly always is, so that looking there is enough.
+        # Beside the reader stands the claim where the value nearly always is: looking there is enough.
+        first = {one: _first_member(paths[one]) for one in paths}
         self._texts = tuple(
-            (_SLOT.get(one, one), _first_member(paths[one]), readers[one], required.get(one))
+            (_SLOT.get(one, one), first[one], readers[one], required.get(one))
             for one in paths
             if reads[one] is read_text
         )
         self._others = tuple(
-            (one, _first_member(paths[one]), reads[one], readers[one], required.get(one))
+            (
+                one,
+                first[one],
+                reads[one],
+                readers[one] if paths[one] != ((first[one],),) else None,
+                required.get(one),
+            )
             for one in paths
             if reads[one] is not read_text
         )
@@ -103,15 +110,15 @@ class OperatorMapping:
         get = claims.get
         for slot, claim, reader, required in self._texts:
             value = get(claim)
-            # Not where it nearly always is: the reader looks at all its places, and judges what is there.
+            # If it is no text there, the reader looks at all its places, and judges what it finds.
             if (isinstance(value, str) and value) or (value := reader(claims)) is not ABSENT:
                 setattr(draft, slot, value)
             elif required is not None:
                 raise missing(required)
-        for slot, claim, read, reader, required in self._others:
+        for slot, claim, read, elsewhere, required in self._others:
             if claim in claims:
                 setattr(draft, slot, read(claims[claim], claim))
-            elif (value := reader(claims)) is not ABSENT:
+            elif elsewhere is not None and (value := elsewhere(claims)) is not ABSENT:
                 setattr(draft, slot, value)
             elif required is not None:
                 raise missing(required)

@@ -45,13 +45,17 @@ def read_token_facts(claims: Claims, token_id: str | None) -> TokenFacts:
         token_id,
         claims.get("iat"),
         claims["exp"],
-        auth_time if is_numeric_date(auth_time) else None,
+        auth_time if auth_time is not None and is_numeric_date(auth_time) else None,
         acr if isinstance(acr, str) else None,
-        tuple([one for one in amr if isinstance(one, str)]) if is_array(amr) else (),
+        () if amr is None else _strings_of(amr),
     )
     draft.__class__ = TokenFacts
     facts: TokenFacts = draft
     return facts
+
+
+def _strings_of(amr: object) -> tuple[str, ...]:
+    return tuple([one for one in amr if isinstance(one, str)]) if is_array(amr) else ()
 
 
 def has_overage(claims: Claims) -> bool:
