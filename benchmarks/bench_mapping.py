@@ -64,7 +64,7 @@ def calls() -> dict[str, Callable[[], object]]:
         "RS256 verification": lambda: public.verify(signature, SIGNED, padding.PKCS1v15(), SHA256())
     }
     for profile, claims in CLAIMS.items():
-        mapping = OperatorMapping(load_profile(profile), audiences=["orders.api"])
+        mapping = OperatorMapping(load_profile(profile), audiences=frozenset({"orders.api"}))
         found[profile] = lambda mapping=mapping, claims=claims: mapping.operator(claims)  # type: ignore[misc]
     return found
 

@@ -4,7 +4,7 @@ User profile mapping: a verified claims set → an `Operator`.
 Compiled once for an issuer and a service package, since it runs once for every token that is verified.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ._claim_paths import ABSENT, Read, path_reader
@@ -41,7 +41,7 @@ class OperatorMapping:
         profile: Profile,
         *,
         replaced: Mapping[str, tuple[Path, ...]] | None = None,
-        audiences: Iterable[str] = (),
+        audiences: frozenset[str] = frozenset(),
     ) -> None:
         """
         Args:
@@ -53,10 +53,7 @@ class OperatorMapping:
         reads: dict[str, Read] = {field: _READERS.get(field, read_text) for field in paths}
         if profile.audience == "client" and "client_id" not in (replaced or {}):
             reads["client_id"] = _after(profile.client_prefix)
-        readers = {
-            one: path_reader(several, reads[one], audiences=tuple(audiences))
-            for one, several in paths.items()
-        }
+        readers = {one: path_reader(paths[one], reads[one], audiences=audiences) for one in paths}
         required = {one: str(paths[one][0][0]) for one in profile.required}
         # Beside the reader stands the claim where the value nearly always is: looking there is enough.
         first = {one: _first_member(paths[one]) for one in paths}

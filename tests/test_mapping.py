@@ -39,7 +39,9 @@ PLAIN_PROFILES = ("default", "rfc9068")  # those that read the claims above
 def mapping_of(
     profile: str = "default", mapping: object = None, *, audiences: tuple[str, ...] = ()
 ) -> OperatorMapping:
-    return OperatorMapping(load_profile(profile), replaced=field_paths(mapping), audiences=audiences)
+    return OperatorMapping(
+        load_profile(profile), replaced=field_paths(mapping), audiences=frozenset(audiences)
+    )
 
 
 def operator(profile: str = "default", **claims: Any) -> Operator:
@@ -551,6 +553,27 @@ def test_unmapped_fields_stay_as_the_profile_has_them() -> None:
 
     assert made.roles == {"b"}
     assert made.groups == {"g"}
+
+
+@pytest.mark.parametrize(
+    ("aud", "code"),
+    [
+        pytest.param({}, "claim_missing", id="missing"),
+        pytest.param({"aud": "orders"}, "claims_malformed", id="no URN"),
+        pytest.param({"aud": "urn:"}, "claims_malformed", id="nothing after it"),
+        pytest.param({"aud": ["urn:1"]}, "claims_malformed", id="an array"),
+    ],
+)
+def test_pega_client_is_read_of_one_urn(aud: dict[str, Any], code: str) -> None:
+    """
+    The mapping takes no other *aud* for a client, whatever was looked at before it.
+    """
+    claims = {"iss": "urn:pega", "sub": "a", "exp": 1}
+
+    assert mapping_of("pega").operator({**claims, "aud": "urn:1"}).client_id == "1"
+    with pytest.raises(ClaimError) as caught:
+        mapping_of("pega").operator({**claims, **aud})
+    assert (caught.value.claim, caught.value.code) == ("aud", code)
 
 
 @pytest.mark.parametrize(
