@@ -467,6 +467,13 @@ async def test_a_chain_of_actors_is_read() -> None:
             "user",
             id="Keycloak: inside",
         ),
+        pytest.param(
+            "keycloak",
+            KEYCLOAK,
+            {"preferred_username": "service-accountant"},
+            "user",
+            id="Keycloak: a person",
+        ),
         pytest.param("okta", OKTA, {"uid": ABSENT}, "service", id="Okta: no uid"),
         pytest.param("auth0", AUTH0_MACHINE, {"gty": ABSENT}, "service", id="Auth0: @clients"),
         pytest.param("auth0", AUTH0, {"gty": "client-credentials"}, "service", id="Auth0: gty"),

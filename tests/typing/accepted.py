@@ -76,6 +76,11 @@ def listener(event: Event) -> None:
             print(event.name)
 
 
+mapped = Issuer(
+    "https://login.microsoftonline.com/acme/v2.0",
+    profile="entra",
+    mapping={"access_groups": "groups", "roles": ["app", "roles"], "client_id": [["azp"], ["appid"]]},
+)
 careful = Issuer(
     "https://login.example.com",
     fetching=Fetching(lifetime=300, max_age_bounds=(60, 3_600), backoff_bounds=(1.0, 30.0), max_refetches=0),

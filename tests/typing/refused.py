@@ -14,6 +14,7 @@ orders.requires("orders:read", max_age="5 minutes")  # refused
 orders.name = "other"  # refused
 Issuer("https://login.example.com", "https://login.example.com/jwks")  # refused
 Issuer("https://login.example.com", leeway="30")  # refused
+Issuer("https://login.example.com", mapping={"roles": 1})  # refused
 Issuer("https://login.example.com", warm_up="later")  # refused
 Issuer("https://login.example.com", fetching={"lifetime": 300})  # refused
 Issuer("https://login.example.com", required="yes")  # refused
