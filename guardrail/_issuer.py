@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from ._claims import normalize_token_type
 from ._fetching import Fetching
-from ._mapping_setting import ClaimPaths, Path, field_paths
+from ._mapping_setting import ClaimPaths, field_paths
 from ._profiles import PROFILES, load_profile
 from ._registration import UNREGISTERED_CLIENTS, ClientRegistration, registrations
 from ._settings import audiences, names, require_async_client, require_flag, require_one_of
@@ -82,7 +82,6 @@ class Issuer:
     leeway: float = field(default=30.0, kw_only=True)
     insecure_allow_http: bool = field(default=False, kw_only=True)
     accepted_token_types: frozenset[str] | None = field(init=False, repr=False, compare=False)
-    field_paths: Mapping[str, tuple[Path, ...]] | None = field(init=False, repr=False, compare=False)
     http_client: "httpx.AsyncClient | None" = field(default=None, kw_only=True, hash=False, repr=False)
     fetching: Fetching = field(default=Fetching(), kw_only=True, repr=False)
     warm_up: Literal["background", "wait", "off"] = field(default="background", kw_only=True, repr=False)
@@ -98,8 +97,7 @@ class Issuer:
         for name in ("insecure_allow_http", "required"):
             require_flag(name, getattr(self, name))
         require_one_of("profile", self.profile, PROFILES)
-        _set(self, "field_paths", field_paths(self.mapping))
-        _set(self, "mapping", self.field_paths)
+        _set(self, "mapping", field_paths(self.mapping))
         require_one_of("warm_up", self.warm_up, WARM_UPS)
         require_one_of("unregistered_clients", self.unregistered_clients, UNREGISTERED_CLIENTS)
         _set(

@@ -26,6 +26,7 @@ from ._issuer import Issuer
 from ._json import JSONObject
 from ._keys import KeySet, verify_signature
 from ._mapping import OperatorMapping
+from ._mapping_setting import field_paths
 from ._operator import Operator
 from ._policy import ServicePackage
 from ._profiles import load_profile
@@ -120,7 +121,7 @@ class IssuerVerifier:
         self._clock = clock
         profile = load_profile(issuer.profile)
         self._rules = ProviderRules(profile, issuer_url=issuer.url, audiences=audiences)
-        self._mapping = OperatorMapping(profile, replaced=issuer.field_paths, audiences=audiences)
+        self._mapping = OperatorMapping(profile, replaced=field_paths(issuer.mapping), audiences=audiences)
         self._token_types = issuer.accepted_token_types or profile.token_types
         self._clients = RegisteredClients(
             issuer.clients,
