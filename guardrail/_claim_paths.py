@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from ._claim_values import Claims
 from ._profiles import ProfilePath
-from ._shapes import is_array
 
 __all__ = ["ABSENT", "PathReader", "Read", "path_reader"]
 
@@ -74,11 +73,11 @@ def _audience_reader(path: ProfilePath, read: Read, audiences: Iterable[str]) ->
     ]
 
     def united(claims: Claims) -> Any:
-        aud: object = claims.get("aud")
-        named = aud if is_array(aud) else [aud]
+        aud: Any = claims.get("aud")
         found = ABSENT
         for audience, reader in readers:
-            if audience in named and (value := reader(claims)) is not ABSENT:
+            is_named = audience in aud if isinstance(aud, list) else audience == aud
+            if is_named and (value := reader(claims)) is not ABSENT:
                 found = value if found is ABSENT else found | value
         return found
 

@@ -85,7 +85,8 @@ class OperatorMapping:
         Raises:
             ClaimError: A required claim is missing, or a mapped claim has the wrong shape.
         """
-        draft: Any = OperatorDraft(claims["iss"])
+        issuer = claims["iss"]
+        draft: Any = OperatorDraft(issuer)
         self._read(claims, draft)
         for is_service in self._service_tests:
             if is_service(claims, draft):
@@ -96,7 +97,7 @@ class OperatorMapping:
             draft.actors = read_actors(claims)
         if "_claim_names" in claims or "hasgroups" in claims:
             self._tell_of_overage(claims, draft)
-        draft.operator_id = f"{draft.issuer}#{draft.subject}"
+        draft.operator_id = f"{issuer}#{draft.subject}"
         draft.token = read_token_facts(claims, draft.token)
         draft.claims = FrozenClaims(claims)
         draft.__class__ = Operator
