@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from ._claims import normalize_token_type
 from ._fetching import Fetching
 from ._mapping_setting import ClaimPaths, field_paths
-from ._profiles import PROFILES, load_profile
+from ._profiles import PROFILES, Profile, load_profile
 from ._registration import UNREGISTERED_CLIENTS, ClientRegistration, registrations
 from ._settings import audiences, names, require_async_client, require_flag, require_one_of
 from ._shapes import is_array, is_iterable, is_object
@@ -97,27 +97,24 @@ class Issuer:
         for name in ("insecure_allow_http", "required"):
             require_flag(name, getattr(self, name))
         require_one_of("profile", self.profile, PROFILES)
-        _set(self, "mapping", field_paths(self.mapping))
         require_one_of("warm_up", self.warm_up, WARM_UPS)
         require_one_of("unregistered_clients", self.unregistered_clients, UNREGISTERED_CLIENTS)
-        _set(
-            self,
-            "clients",
-            registrations(self.clients, are_required=load_profile(self.profile).pins_client),
-        )
+        profile = load_profile(self.profile)
+        _set(self, "mapping", field_paths(self.mapping))
+        _set(self, "clients", registrations(self.clients, are_required=profile.pins_client))
+        self._check_fetching()
+        self._check_urls()
+        self._check_tenant(profile)
+        is_number = isinstance(self.leeway, int | float) and not isinstance(self.leeway, bool)
+        if not is_number or not 0 <= self.leeway <= MAX_LEEWAY:
+            raise PolicyError(f"leeway must be between 0 and {MAX_LEEWAY:.0f} seconds; got {self.leeway!r}")
+
+    def _check_fetching(self) -> None:
         if not isinstance(self.fetching, Fetching):
             raise PolicyError(
                 f"fetching must be a Fetching, such as Fetching(timeout=2.0); got {self.fetching!r}"
             )
         require_async_client(self.http_client)
-        self._check_urls()
-        self._check_tenant()
-        if (
-            isinstance(self.leeway, bool)
-            or not isinstance(self.leeway, int | float)
-            or not 0 <= self.leeway <= MAX_LEEWAY
-        ):
-            raise PolicyError(f"leeway must be between 0 and {MAX_LEEWAY:.0f} seconds; got {self.leeway!r}")
 
     def _check_urls(self) -> None:
         if self.keys is not None and self.jwks_uri is not None:
@@ -132,8 +129,7 @@ class Issuer:
         if "?" in self.url or "#" in self.url:
             raise PolicyError(f"an issuer has no query and no fragment (RFC 8414 §2); got {self.url!r}")
 
-    def _check_tenant(self) -> None:
-        profile = load_profile(self.profile)
+    def _check_tenant(self, profile: Profile) -> None:
         tenant = first_segment(self.url)
         if profile.tenant_claim and (not tenant or tenant in profile.no_tenants):
             raise PolicyError(

@@ -11,7 +11,14 @@ from typing import Any, Final
 import pytest
 from road_kit import ask
 
-from guardrail import GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator
+from guardrail import (
+    ClientRegistration,
+    GuardrailMiddleware,
+    Issuer,
+    Operator,
+    ServicePackage,
+    current_operator,
+)
 from guardrail._profiles import FIELDS, PROFILES, load_profile
 from guardrail.errors import CODES, PolicyError
 from guardrail.events import TokenRefused
@@ -141,6 +148,14 @@ USUAL: Final[dict[str, tuple[dict[str, Any], str, object]]] = {
     "google_id_token": (GOOGLE_USER, "https://orders.example.com", "JWT"),
     "pega": (PEGA, "orders", "JWT"),
 }
+# Whose tokens name no API: the clients that may call.
+REGISTERED: Final = {
+    "cognito": (
+        ClientRegistration("1example23456789abcdefghij"),
+        ClientRegistration("2machine3456789abcdefghijk"),
+    ),
+    "pega": (ClientRegistration("20260115000000000042"),),
+}
 
 
 class Api:
@@ -161,6 +176,7 @@ class Api:
         self.typ = typ
         self.operators: list[Operator] = []
         self.codes: list[str] = []
+        settings.setdefault("clients", REGISTERED.get(profile, ()))
         issuer = Issuer(url or usual["iss"], keys=KEYS.jwks(), profile=profile, **settings)
         package = ServicePackage("orders", issuer=issuer, audience=audience or usual_audience)  # type: ignore[arg-type]
         requirement = package.requires(**(needs if isinstance(needs, dict) else {}))
@@ -434,6 +450,40 @@ async def test_a_providers_token_becomes_its_operator(
     assert found == expected
     assert operator.operator_id == f"{claims['iss']}#{operator.subject}"
     assert set(operator.claims) == set(claims)
+
+
+@pytest.mark.parametrize(("profile", "claims"), [("cognito", COGNITO), ("pega", PEGA)], ids=str)
+async def test_a_client_that_pins_must_be_registered(profile: str, claims: dict[str, Any]) -> None:
+    """
+    Where no audience holds tokens to this API, clients do: each is registered, or is refused in any case.
+    """
+    others = Api(profile, clients=[ClientRegistration("another")], unregistered_clients="allow")
+
+    with pytest.raises(PolicyError, match=r"clients=\[ClientRegistration"):
+        Api(profile, clients=[])
+    assert await others.refusal(claims) == (403, "client_not_allowed")
+    assert (await Api(profile).operator(claims)).client_id == REGISTERED[profile][0].client_id
+
+
+@pytest.mark.parametrize(
+    ("registered", "kind", "operator_id"),
+    [
+        pytest.param({"operator_id": "svc-orders"}, "service", "svc-orders", id="as an operator of its own"),
+        pytest.param({}, "user", f"{PEGA['iss']}#ApiServiceOperator", id="as nobody in particular"),
+    ],
+)
+async def test_a_registration_alone_tells_a_pega_service(
+    registered: dict[str, Any], kind: str, operator_id: str
+) -> None:
+    """
+    Its tokens do not say who is a machine; the operator ID of the client's registration does.
+    """
+    client = ClientRegistration("20260115000000000042", access_groups=["Orders:Batch"], **registered)
+
+    operator = await Api("pega", clients=[client]).operator(PEGA)
+
+    held = ("Orders:Batch",) if kind == "service" else ("Orders:Api",)
+    assert (operator.kind, operator.operator_id, operator.access_groups) == (kind, operator_id, held)
 
 
 async def test_a_chain_of_actors_is_read() -> None:
@@ -739,7 +789,8 @@ async def test_pega_client_can_be_read_elsewhere() -> None:
     """
     A mapped client ID is read as it is, and *aud* must be the client all the same.
     """
-    api = Api("pega", mapping={"client_id": "psync_id"})
+    clients = [ClientRegistration(PEGA["psync_id"])]
+    api = Api("pega", mapping={"client_id": "psync_id"}, clients=clients)
 
     assert (await api.operator(PEGA)).client_id == PEGA["psync_id"]
     assert await api.ask(PEGA, aud="orders") == 401

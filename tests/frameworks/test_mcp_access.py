@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from guardrail import Operator, ServicePackage, TokenFacts, any_of
-from guardrail._operator import ANONYMOUS, freeze
+from guardrail._frozen import freeze
+from guardrail._operator import ANONYMOUS
 
 from . import decision, request_scope, serve
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail import Actor, Issuer, Operator, TokenFacts
-from guardrail._operator import freeze
+from guardrail._frozen import freeze
 
 from .conftest import ServeMirror
 from .expect import assert_challenged
