@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from ._alternatives import requirements_of
 from ._declaration import Declaration, public
@@ -21,6 +22,8 @@ __all__ = ["PrefixTable", "Resolved", "compile_prefixes"]
 # segments, backslashes, control characters, and escapes that survived one decoding.
 _AMBIGUOUS: Final = re.compile(r"/\.{0,2}/|/\.{1,2}(?:$|;)|\\|[\x00-\x1f\x7f]|%2[ef]|%5c", re.IGNORECASE)
 _ESCAPED_SLASH: Final = re.compile(rb"%2f|%5c", re.IGNORECASE)
+_READ_AGAIN: Final = re.compile(r"[%?#;]")
+_PARAMETERS: Final = re.compile(r";[^/]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,19 @@ class PrefixTable:
         if _AMBIGUOUS.search(path) or _ESCAPED_SLASH.search(raw_path):
             return None
         prefix = self.covering(path)
-        if prefix is None or (not is_certain and self._is_guarded_in_another_case(path, prefix)):
+        if prefix is None:
+            return None
+        if not is_certain and any(self._is_guarded_otherwise(one, prefix) for one in _readings(path)):
             return None
         return Resolved(self.declarations[prefix], prefix)
+
+    def _is_guarded_otherwise(self, path: str, prefix: str) -> bool:
+        """
+        Whether a parser that reads *path* could serve what another declaration than that of *prefix* guards.
+        """
+        other = self.covering(path)
+        is_others = other is not None and other != prefix and not self.declarations[other].is_public
+        return is_others or bool(_AMBIGUOUS.search(path)) or self._is_guarded_in_another_case(path, prefix)
 
     def _is_guarded_in_another_case(self, path: str, prefix: str) -> bool:
         """
@@ -90,6 +103,18 @@ class PrefixTable:
 @functools.lru_cache(maxsize=1024)
 def _in_any_case(prefix: str) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(prefix)}(?:/|$)", re.IGNORECASE)
+
+
+def _readings(path: str) -> set[str]:
+    """
+    *path*, and how it reads unescaped once more, up to a query or fragment, or without path parameters.
+    """
+    readings = {path}
+    if _READ_AGAIN.search(path):
+        readings |= {unquote(one) for one in readings}
+        readings |= {re.split(r"[?#]", one, maxsplit=1)[0] for one in readings}
+        readings |= {_PARAMETERS.sub("", one) for one in readings}
+    return readings
 
 
 def is_under(path: str, prefix: str) -> bool:

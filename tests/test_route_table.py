@@ -148,6 +148,37 @@ def test_a_public_path_is_not_a_guarded_prefix_in_another_case(path: str, found:
 
 
 @pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        pytest.param("/admin?x", None, id="up to a query"),
+        pytest.param("/admin#x", None, id="up to a fragment"),
+        pytest.param("/admin;x", None, id="without a path parameter"),
+        pytest.param("/open/admin;x/y", "/open", id="a path parameter further down"),
+        pytest.param("/%61dmin", None, id="unescaped once more"),
+        pytest.param("/%61dmi;x=%3F/y", "/", id="unescaped to nothing of the kind"),
+        pytest.param("/%61dmin%3Fx", None, id="unescaped, and up to a query"),
+        pytest.param("/Admin?x", None, id="in another case besides"),
+        pytest.param("/open/..?x", None, id="dots in front of a query"),
+        pytest.param("/open/what?", "/open", id="a query that leads nowhere else"),
+        pytest.param("/open/100%", "/open", id="a per cent sign"),
+        pytest.param("/admin/open?x", "/admin", id="guarded, and read as public"),
+        pytest.param("/admin/strict?x", None, id="guarded, and read as guarded otherwise"),
+    ],
+)
+def test_a_path_that_reads_as_a_url_leads_to_nothing_guarded_otherwise(path: str, found: str | None) -> None:
+    """
+    An application that makes a URL of the path, as a proxy does, is not led to another declaration's part.
+    """
+    guarded = dict(prefix_table("/admin", "/admin/strict").declarations)
+    opened = {one: Declaration(None, one) for one in ("/", "/open", "/admin/open")}
+    prefixes = PrefixTable(guarded | opened)
+
+    resolved = prefixes.find(path)
+
+    assert (resolved.route if resolved else None) == found
+
+
+@pytest.mark.parametrize(
     ("root_path", "path", "found"),
     [
         pytest.param("", "/admin", "/admin", id="none"),

@@ -319,8 +319,10 @@ async def test_no_root_path_leads_out_of_a_mount() -> None:
     assert (opened.status, refused.status, ran) == (200, 404, ["open"])
 
 
-@pytest.mark.parametrize("path", ["/administrator", "/admin.json", "/admin;v=1"])
-async def test_a_mount_that_takes_longer_segments_needs_what_is_around_it(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"), [("/administrator", 401), ("/admin.json", 401), ("/admin;v=1", 404)]
+)
+async def test_a_mount_that_takes_longer_segments_needs_what_is_around_it(path: str, status: int) -> None:
     """
     Litestar's mounts end anywhere in a segment; where all around is guarded, nobody gets in without a token.
     """
@@ -336,7 +338,7 @@ async def test_a_mount_that_takes_longer_segments_needs_what_is_around_it(path: 
 
     answer = await call(app, path)
 
-    assert (answer.status, ran) == (401, [])
+    assert (answer.status, ran) == (status, [])
 
 
 @pytest.mark.parametrize("mode", ["auto", "on", "off"])
