@@ -5,6 +5,7 @@ Steps 2 to 4 of the road: a request and what its endpoint requires → a verdict
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ._asgi import Scope
 from ._authorization import authorize
@@ -24,6 +25,8 @@ from .errors import (
 
 __all__ = ["Judge", "Verdict"]
 
+_AUTHENTIC: Final = (InsufficientScopeError, InsufficientAuthenticationError, OperatorRefusedError)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -41,6 +44,24 @@ class Verdict:
     operator: Operator = ANONYMOUS
     seconds_left: float | None = None
     error: TokenError | UnavailableError | None = None
+
+    @property
+    def is_authentic(self) -> bool:
+        """
+        Whether the package verified the token, be it that the token is not enough for the endpoint.
+        """
+        return self.error is None or isinstance(self.error, _AUTHENTIC)
+
+    def is_enforced(self, policies: tuple[CompiledPolicy, ...]) -> bool:
+        """
+        Whether a refusal is carried out, as far as the packages of all *policies* say.
+
+        Beside one that is enforced, a package in shadow mode lets in whom its own issuer knows. What anybody
+        can write, such as a forged token that names that issuer, must not open what the other one guards.
+        """
+        if self.policy.requirement.package.enforce:
+            return True
+        return not self.is_authentic and any(one.requirement.package.enforce for one in policies)
 
 
 class Judge:
@@ -98,8 +119,6 @@ def _distance(verdict: Verdict) -> int:
     """
     if isinstance(verdict.error, UnavailableError):
         return 0  # nobody can say that it is not accepted
-    if isinstance(
-        verdict.error, InsufficientScopeError | InsufficientAuthenticationError | OperatorRefusedError
-    ):
+    if verdict.is_authentic:
         return 1
     return 3 if isinstance(verdict.error, UnknownIssuerError) else 2

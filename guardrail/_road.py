@@ -118,7 +118,7 @@ class Road:
         judged, scope = take_token(scope, self._rules.websocket_token_protocol)
         self._tell_of_plain_http(scope, found, policies[0])
         verdict = await self._judge.decide(policies, judged)
-        is_enforced = self._rules.enforce and verdict.policy.requirement.package.enforce
+        is_enforced = self._rules.enforce and verdict.is_enforced(policies)
         self._emit(_event(verdict, found, is_enforced=is_enforced))
         if verdict.error is None or not is_enforced:
             await self._serve(found, verdict, known, scope, receive, send)

@@ -140,23 +140,58 @@ async def test_a_package_in_shadow_mode_does_not_open_another() -> None:
     assert statuses == [200, 401]
 
 
-@pytest.mark.parametrize(
-    ("scope", "status"),
-    [pytest.param("other", 200, id="the shadowed came closer"), pytest.param(None, 401, id="no token")],
-)
-async def test_of_alternatives_the_one_that_decides_counts(scope: str | None, status: int) -> None:
-    """
-    A token of the shadowed package is let through; without one the first alternative decides, and enforces.
-    """
-    ours, theirs = new_issuer(), new_issuer("https://partner.example.org")
-    orders = package_of(ours)
-    partners = package_of(theirs, "partners", enforce=False)
-    route = any_of(orders.requires("orders:read"), partners.requires("feed"))
-    app = GuardrailMiddleware(Starlette(routes=[Route("/orders", route(endpoint()))]))
+ALTERNATIVES = [
+    pytest.param(lambda theirs: theirs.token(scope="other"), [""], 200, id="theirs, and too little"),
+    pytest.param(lambda theirs: theirs.token(scope="feed"), ["alice"], 200, id="theirs, and enough"),
+    pytest.param(lambda _: None, [], 401, id="no token"),
+    pytest.param(lambda _: "a b", [], 400, id="no one token"),
+    pytest.param(lambda _: "a.b.c", [], 401, id="nobody's"),
+    pytest.param(
+        lambda theirs: theirs.token(scope="feed", expires_in=-60), [], 401, id="theirs, and expired"
+    ),
+    pytest.param(lambda theirs: new_issuer(theirs.url).token(scope="feed"), [], 401, id="theirs, and forged"),
+]
 
-    response = await ask(app, token=None if scope is None else theirs.token(scope=scope))
 
-    assert response.status_code == status
+@pytest.mark.parametrize("theirs_first", [False, True], ids=["theirs last", "theirs first"])
+@pytest.mark.parametrize(("token", "served", "status"), ALTERNATIVES)
+async def test_a_shadowed_alternative_opens_the_route_to_its_own_callers_alone(
+    token: Any, served: list[str], status: int, theirs_first: bool
+) -> None:
+    """
+    Whom the shadowed package's issuer knows is let through; everybody else is refused by the enforced one.
+    """
+    ours, theirs, seen = new_issuer(), new_issuer("https://partner.example.org"), list[str]()
+    orders = package_of(ours).requires("orders:read")
+    partners = package_of(theirs, "partners", enforce=False).requires("feed")
+    route = any_of(partners, orders) if theirs_first else any_of(orders, partners)
+
+    @route
+    async def feed(_: Request) -> Response:
+        seen.append(current_operator().subject)
+        return PlainTextResponse("")
+
+    response = await ask(GuardrailMiddleware(Starlette(routes=[Route("/orders", feed)])), token=token(theirs))
+
+    assert (response.status_code, seen) == (status, served)
+
+
+async def test_an_outage_of_a_shadowed_alternative_does_not_open_the_enforced_one() -> None:
+    """
+    While its keys cannot be had, nobody can say who is its caller: 503; with both in shadow mode, all are served.
+    """
+    answers = list[int]()
+    for is_enforced in (True, False):
+        ours, theirs = new_issuer(), new_issuer("https://partner.example.org")
+        theirs.go_down()
+        orders = package_of(ours, enforce=is_enforced).requires("orders:read")
+        partners = package_of(theirs, "partners", enforce=False).requires("feed")
+        routes = [Route("/orders", any_of(orders, partners)(endpoint()))]
+
+        response = await ask(GuardrailMiddleware(Starlette(routes=routes)), token=theirs.token(scope="feed"))
+        answers.append(response.status_code)
+
+    assert answers == [503, 200]
 
 
 async def test_a_websocket_is_accepted_too() -> None:
