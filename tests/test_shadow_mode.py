@@ -178,7 +178,7 @@ async def test_a_shadowed_alternative_opens_the_route_to_its_own_callers_alone(
 
 async def test_an_outage_of_a_shadowed_alternative_does_not_open_the_enforced_one() -> None:
     """
-    While its keys cannot be had, nobody can say who is its caller: 503; with both in shadow mode, all are served.
+    While its keys cannot be had, nobody knows its callers: 503. With both in shadow mode all are served.
     """
     answers = list[int]()
     for is_enforced in (True, False):
