@@ -2,6 +2,7 @@
 What the held-out tests share: endpoints that say that they ran, and requests as bytes on the wire would be.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -146,14 +147,20 @@ async def send_request(app: ASGIApp, scope: Scope, body: bytes = b"") -> Answer:
     Serve one request and collect its answer. What guardrail raises has status 0.
     """
     sent: list[Message] = []
+    is_complete = asyncio.Event()
     first = "websocket.connect" if scope["type"] == "websocket" else "http.request"
     says: list[Message] = [{"type": first, "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        return says.pop(0) if says else {"type": first.partition(".")[0] + ".disconnect", "code": 1001}
+        if not says and scope["type"] == "http":
+            await is_complete.wait()  # the client stays until it has its answer
+            return {"type": "http.disconnect"}
+        return says.pop(0) if says else {"type": "websocket.disconnect", "code": 1001}
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            is_complete.set()
 
     try:
         await app(scope, receive, send)
