@@ -1,10 +1,10 @@
 """
 Declarations: a mark on an endpoint that says what it needs, and the tripwire that holds it to that.
 
-The mark is one attribute, set on the original endpoint, so that the order of decorators does not matter.
-A function is also wrapped: the wrapper runs it only inside a decision made for this very declaration, and
-raises before its first line otherwise. A class is guarded where it is instantiated. What cannot be wrapped
-(an ASGI application object) is only marked; the middleware checks it when its response starts.
+The mark is one attribute, set on the original endpoint, so that the order of decorators does not matter. A
+function is also wrapped: the wrapper runs it only inside a decision made for this very declaration, else it
+raises before its first line. A class is guarded where it is instantiated. What cannot be wrapped (an ASGI
+application object) is only marked; the middleware checks it when its response starts.
 """
 
 import functools
@@ -58,13 +58,16 @@ def declare(endpoint: _Endpoint, requirement: object) -> _Endpoint:
         descriptor = cast("Any", endpoint)
         return cast("_Endpoint", type(descriptor)(declare(descriptor.__func__, requirement)))
     if declaration_of(endpoint) is not None:
-        raise PolicyError(
-            f"{endpoint_name(endpoint)} is declared twice; one decorator names everything it needs"
-        )
-    declaration = Declaration(requirement, endpoint_name(endpoint))
+        raise PolicyError(f"{endpoint_name(endpoint)} is declared twice; one decorator names all it needs")
+    return hold(endpoint, Declaration(requirement, endpoint_name(endpoint)))
+
+
+def hold(endpoint: _Endpoint, declaration: Declaration) -> _Endpoint:
+    """
+    Hold *endpoint* to *declaration*, whether or not what it is made of is declared.
+    """
     if isinstance(endpoint, functools.partial):
-        partial = cast("functools.partial[Any]", endpoint)
-        return cast("_Endpoint", _declare_partial(partial, declaration))
+        return cast("_Endpoint", _declare_partial(cast("functools.partial[Any]", endpoint), declaration))
     if not isinstance(endpoint, MethodType):  # a bound method takes no attribute; its wrapper does
         _mark(endpoint, declaration)
     return cast("_Endpoint", _guard(cast("_Call", endpoint), declaration))

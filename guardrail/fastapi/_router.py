@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from fastapi import APIRouter
 
 from .._alternatives import Alternatives, requirements_of
-from .._declaration import Declaration, declaration_of, declare, endpoint_name, public
+from .._declaration import Declaration, declaration_of, declare, endpoint_name, hold, public
 from .._policy import Requirement
 from ..errors import PolicyError
 
@@ -17,8 +17,8 @@ __all__ = ["GuardedRouter"]
 _Endpoint = Callable[..., Any]
 _Public = Callable[..., object]  # `public`, which is a function
 
-# What routers declared, and what came of the endpoint then. An endpoint's own declaration is not among them.
-_BY_ROUTERS: Final[dict[Declaration, _Endpoint]] = {}
+# What routers declared: the endpoint, and what came of it. An endpoint's own declaration is not among them.
+_BY_ROUTERS: Final[dict[Declaration, tuple[_Endpoint, _Endpoint]]] = {}
 
 
 class GuardedRouter(APIRouter):
@@ -99,9 +99,13 @@ class GuardedRouter(APIRouter):
             return endpoint
         if existing is None:
             declared = declare(endpoint, self._requirement)
-            _BY_ROUTERS[cast("Declaration", declaration_of(declared))] = declared  # it was just put there
+            # The declaration was just put there.
+            _BY_ROUTERS[cast("Declaration", declaration_of(declared))] = (endpoint, declared)
             return declared
         # The same function on two paths: it must not matter which router came first.
         if existing.requirement != self._requirement:
             raise PolicyError(f"{endpoint_name(endpoint)} is declared twice: by two routers, and not alike")
-        return _BY_ROUTERS[existing]
+        original, declared = _BY_ROUTERS[existing]
+        # A partial, a bound method, and what a decorator made of it show the mark, and do something else.
+        is_the_same = endpoint is original or endpoint is declared
+        return declared if is_the_same else hold(endpoint, existing)

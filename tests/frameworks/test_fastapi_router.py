@@ -207,6 +207,55 @@ async def test_without_the_middleware_a_routers_operation_raises() -> None:
     assert ran == []
 
 
+def noting(ran: list[str], function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    A decorator of a team's own, such as a second check.
+    """
+
+    @functools.wraps(function)
+    async def checked(*args: Any, **kwargs: Any) -> Any:
+        ran.append("checked")
+        return await function(*args, **kwargs)
+
+    return checked
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_guarded", [True, False], ids=["guarded", "without the middleware"])
+async def test_what_was_made_of_a_routers_function_is_not_replaced_by_it(is_guarded: bool) -> None:
+    """
+    A decorated one keeps its decorator, a partial its arguments, a method its object; each is guarded.
+    """
+    ran: list[str] = []
+
+    class Orders:
+        async def of(self) -> None:
+            ran.append(type(self).__name__)
+
+    async def tenant(name: str = "anybody's") -> None:
+        ran.append(name)
+
+    router = GuardedRouter(READ)
+    router.add_api_route("/function", tenant)
+    router.add_api_route("/unbound", Orders.of)
+    router.add_api_route("/decorated", noting(ran, tenant))
+    router.add_api_route("/partial", functools.partial(tenant, "ours"))
+    router.add_api_route("/method", Orders().of)
+    app = guarded(router) if is_guarded else FastAPI()
+    if not is_guarded:
+        app.include_router(router)
+
+    for path in ("/decorated", "/partial?name=theirs", "/method"):
+        if is_guarded:
+            assert await statuses(app, path, scope="orders:write") == [403]
+            assert await statuses(app, path, scope="orders:read") == [200]
+        else:
+            with pytest.raises(MiddlewareMissingError):
+                await call(app, path.partition("?")[0], headers=bearer("orders:read"))
+
+    assert ran == (["checked", "anybody's", "ours", "Orders"] if is_guarded else [])
+
+
 @pytest.mark.anyio
 async def test_classes_and_partials_are_declared_too() -> None:
     """
