@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ._asgi import Headers, Scope, Send, send_response
+from ._paths import route_path_of
 from ._policy import ServicePackage
 from ._urls import require_resource
 from .errors import PolicyError
@@ -60,8 +61,10 @@ class ResourceMetadata:
     def find(self, scope: Scope) -> bytes | None:
         """
         The document that a request asks for. Another path, or another query, has none (RFC 9728 §7.10).
+
+        The well-known path is the host's, not behind a root path; servers put theirs in front of every path.
         """
-        return self._documents.get((scope["path"], scope.get("query_string", b"")))
+        return self._documents.get((route_path_of(scope), scope.get("query_string", b"")))
 
     def url_of(self, package: ServicePackage) -> str | None:
         """

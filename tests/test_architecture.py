@@ -82,6 +82,7 @@ OWN_ROW: dict[str, set[str]] = {
     "_policies": {"_challenge"},
     "_judge": {"_policies"},
     "_refusal": {"_challenge"},
+    "_resource_metadata": {"_paths"},
     "_expiry": {"_serving"},
     "_road": {
         "_challenge",

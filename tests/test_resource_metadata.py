@@ -400,6 +400,27 @@ def test_what_is_no_resource_identifier_is_refused_at_construction(resource: Any
         package(resource=resource)
 
 
+@pytest.mark.parametrize(
+    ("root_path", "path", "is_found"),
+    [
+        pytest.param("/api", f"/api{WELL_KNOWN}/orders", True, id="as uvicorn has it"),
+        pytest.param("/api", f"{WELL_KNOWN}/orders", True, id="as others have it"),
+        pytest.param("/api", f"/other{WELL_KNOWN}/orders", False, id="behind another path"),
+        pytest.param("", f"/api{WELL_KNOWN}/orders", False, id="behind no root path"),
+        pytest.param("/ap", f"/api{WELL_KNOWN}/orders", False, id="behind a part of a segment"),
+    ],
+)
+def test_a_servers_root_path_is_not_part_of_the_well_known_one(
+    root_path: str, path: str, is_found: bool
+) -> None:
+    """
+    A request for the path of RFC 9728 §3.1 finds the document, with a server's root path in front or without.
+    """
+    scope = {"type": "http", "path": path, "root_path": root_path, "query_string": b""}
+
+    assert (ResourceMetadata([package()]).find(scope) is not None) == is_found
+
+
 def test_without_packages_there_are_no_documents() -> None:
     """
     An application of public routes publishes nothing.
