@@ -22,6 +22,8 @@ __all__ = ["PrefixTable", "Resolved", "compile_prefixes"]
 # segments, backslashes, control characters, and escapes that survived one decoding.
 _AMBIGUOUS: Final = re.compile(r"/\.{0,2}/|/\.{1,2}(?:$|;)|\\|[\x00-\x1f\x7f]|%2[ef]|%5c", re.IGNORECASE)
 _ESCAPED_SLASH: Final = re.compile(rb"%2f|%5c", re.IGNORECASE)
+# A template, another parser's path, or one as it is sent: no path that is compared begins so.
+_NEVER_IN_A_PREFIX: Final = re.compile(rf"{_AMBIGUOUS.pattern}|[{{?#]|%[0-9a-f]{{2}}", re.IGNORECASE)
 _READ_AGAIN: Final = re.compile(r"[%?#;]")
 _PARAMETERS: Final = re.compile(r";[^/]*")
 
@@ -135,10 +137,11 @@ def compile_prefixes(prefixes: object) -> PrefixTable:
         raise PolicyError('prefixes must map paths, such as {"/mcp": orders.requires("orders:read")}')
     declarations: dict[str, Declaration] = {}
     for prefix, value in (prefixes or {}).items():
-        plain = isinstance(prefix, str) and prefix.startswith("/") and "{" not in prefix
-        if not plain or (prefix != "/" and prefix.endswith("/")) or "//" in prefix or "/." in prefix:
+        is_path = isinstance(prefix, str) and prefix.startswith("/")
+        if not is_path or (prefix != "/" and prefix.endswith("/")) or _NEVER_IN_A_PREFIX.search(prefix):
             raise PolicyError(
-                f'a prefix is a plain path without a trailing slash, such as "/mcp"; got {prefix!r}'
+                'a prefix is a plain path without a trailing slash, such as "/mcp", as the server decodes it '
+                f"(a space, not %20); got {prefix!r}"
             )
         requirement = value if requirements_of(value) else None
         if value is not public and requirement is None:

@@ -1100,9 +1100,40 @@ async def test_a_foreign_websocket_is_guarded_by_its_prefix() -> None:
     assert ran == ["app"]
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("prefix", ["/a b", "/100%", "/.well-known", "/a.b", "/a;b", "/é"])
+async def test_a_prefix_is_a_path_as_the_server_decodes_it(prefix: str) -> None:
+    """
+    Characters that are escaped when they are sent stand in a prefix as they are.
+    """
+    ran: list[str] = []
+    app = GuardrailMiddleware(Application(ran, "app"), prefixes={"/": public, prefix: READ})
+
+    refused = await call(app, f"{prefix}/x")
+    accepted = await call(app, f"{prefix}/x", headers=bearer("orders:read"))
+
+    assert (refused.status, accepted.status, ran) == (401, 200, ["app"])
+
+
 @pytest.mark.parametrize(
     "prefix",
-    ["", "mcp", "/mcp/", "//mcp", "/a//b", "/{tenant}", "/mcp/{id}", "/../mcp", "/a/.", "/a/./b", 1, None],
+    [
+        *[
+            "",
+            "mcp",
+            "/mcp/",
+            "//mcp",
+            "/a//b",
+            "/{tenant}",
+            "/mcp/{id}",
+            "/../mcp",
+            "/a/.",
+            "/a/./b",
+            1,
+            None,
+        ],
+        *["/a%20b", "/%61", "/a%2Fb", "/a?x", "/a#x", "/a\\b", "/a\n"],
+    ],
 )
 def test_a_prefix_that_is_no_plain_path_is_refused(prefix: Any) -> None:
     """
