@@ -9,7 +9,8 @@ NPM    := $(shell command -v npm 2>/dev/null)
 
 # What depends on the frameworks' inner life. The whole suite runs on whatever .venv has.
 FRAMEWORK_TESTS := tests/test_routing.py tests/test_route_table.py tests/test_route_trees.py \
-	tests/test_middleware.py tests/test_fastapi_module.py tests/frameworks \
+	tests/test_middleware.py tests/test_fastapi_module.py tests/test_held_out.py tests/test_held_out_applications.py \
+	tests/frameworks \
 	$(addprefix --ignore=tests/frameworks/test_,litestar.py quart.py django.py raw_asgi.py websocket_servers.py)
 
 $(VENV)/.demo: pyproject.toml

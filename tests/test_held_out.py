@@ -488,6 +488,9 @@ CASES = [
     case("an escape that survived", slashes, "/%77ithout", status=404, raw_path="/%2577ithout"),
     case("a question mark in the path", slashes, "/plain?", status=404, raw_path="/plain%3F"),
     case("a NUL", slashes, "/plain\x00", status=404, raw_path="/plain%00"),
+    case(
+        "a bad token is not looked at where none is needed", slashes, "/plain", "plain", fields=bearer("x y")
+    ),
     case("no path", slashes, "", status=404),
     case("an asterisk", slashes, "*", status=404, method="OPTIONS"),
     case("a whole URL", slashes, "https://api.example.com/plain", status=404),
@@ -586,6 +589,7 @@ CASES = [
         fields=(("content-type", "application/json"),),
     ),
     case("middleware inside", early, "/sub/x", "middleware, x", scope=WRITE),
+    case("middleware inside sees a redirect, and nobody", early, "/sub/x/", "middleware", 307),
     case("a stream", answers, "/stream", "piece", scope=READ),
     case("tasks behind the answer", answers, "/tasks", "in a thread, task", scope=READ),
     case("an error with a handler", answers, "/fails", "fails", 418, scope=READ),
@@ -639,6 +643,32 @@ async def test_what_runs_is_what_was_declared(one: Case) -> None:
 
     assert (answer.status, tuple(ran.names)) == (one.status, one.ran), answer
     assert set(ran.operators) == ({"alice"} if one.scope else {""} if one.ran else set())
+
+
+ALLOWED: Final = [
+    pytest.param(included, "/api/v1/shop/items/7", "PATCH", {"GET", "PUT"}, id="of several operations"),
+    pytest.param(overlapping, "/x/me", "PATCH", {"GET", "HEAD", "POST", "DELETE"}, id="of several templates"),
+    pytest.param(classes, "/each", "PUT", {"GET", "HEAD", "POST", "OPTIONS"}, id="of a class"),
+    pytest.param(mounted, "/t/acme/c", "DELETE", {"GET", "HEAD", "POST"}, id="behind a mount"),
+    pytest.param(cross_origin, "/options", "PUT", {"GET", "HEAD", "OPTIONS"}, id="of one route"),
+]
+
+
+@pytest.mark.parametrize("scope", [None, f"{READ} {WRITE}"], ids=["no token", "a token"])
+@pytest.mark.parametrize(("world", "path", "method", "allowed"), ALLOWED)
+async def test_a_wrong_method_is_told_the_right_ones(
+    world: World, path: str, method: str, allowed: set[str], scope: str | None
+) -> None:
+    """
+    405 has all methods of the path, whoever asks, and no challenge.
+    """
+    ran = Ran()
+    fields = () if scope is None else bearer(OURS.token(scope=scope))
+
+    answer = await send_request(world(ran), request(path, method=method, fields=fields))
+
+    assert (answer.status, answer.all("www-authenticate"), ran.names) == (405, [], [])
+    assert {one for value in answer.all("allow") for one in value.split(", ")} == allowed
 
 
 GUARDED = [row for row in CASES if row.values[0].scope is not None]

@@ -383,9 +383,7 @@ async def test_what_a_guarded_router_does_not_declare_stops_the_start() -> None:
     """
     refused: list[str] = []
     for build in (_including, _mounting, _given):
-        app = FastAPI(openapi_url=None)
-        app.include_router(build(Ran()))
-        app.add_middleware(GuardrailMiddleware)
+        app = GuardrailMiddleware(build(Ran()))
 
         with pytest.raises(UndeclaredRouteError) as raised:
             await app(request("/x"), _nothing, _nothing)
