@@ -33,7 +33,15 @@ from ._resource_metadata import ResourceMetadata, send_metadata
 from ._road import Road, RoadRules
 from ._route_table import RouteTable, Unresolved
 from ._routing import compile_routes, router_behind
-from ._settings import entries, listeners, names, require_async_client, require_callables, require_flag
+from ._settings import (
+    entries,
+    listeners,
+    names,
+    require_async_client,
+    require_callables,
+    require_flag,
+    require_synchronous,
+)
 from .directory import OperatorDirectory
 from .directory._step import DirectoryStep
 from .errors import PolicyError
@@ -115,6 +123,7 @@ class GuardrailMiddleware:
     ) -> None:
         require_callables(app=app, clock=clock, monotonic=monotonic)
         require_callables(**({} if refusal_body is None else {"refusal_body": refusal_body}))
+        require_synchronous(refusal_body=refusal_body, clock=clock, monotonic=monotonic)
         require_async_client(http_client)
         require_flag("resource_metadata", resource_metadata)
         rules = RoadRules(

@@ -3,6 +3,7 @@ What users write in a setting, checked when they write it, with the right form i
 """
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Final, TypeGuard, cast
 
@@ -97,18 +98,32 @@ def require_callables(**values: object) -> None:
             raise PolicyError(f"{name} must be callable; got {value!r}")
 
 
+def require_synchronous(**values: object) -> None:
+    """
+    Refuse settings that are called and never awaited, where an asynchronous one would do nothing.
+
+    Raises:
+        PolicyError: The first one that is an ``async def``.
+    """
+    for name, value in values.items():
+        call = getattr(type(value), "__call__", None)  # noqa: B004 - it is looked at, not asked for
+        if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
+            raise PolicyError(f"{name} is not awaited: it must be a plain function; got {value!r}")
+
+
 def listeners(values: object) -> tuple[Listener, ...]:
     """
     Several event listeners as a tuple.
 
     Raises:
-        PolicyError: Not several, or one that is not callable.
+        PolicyError: Not several, or one that is not callable, or asynchronous.
     """
     if not is_iterable(values):
         raise PolicyError(f"on_event must be several callables, such as [log_refusal]; got {values!r}")
     found = tuple(values)
     for value in found:
         require_callables(on_event=value)
+        require_synchronous(on_event=value)
     return cast("tuple[Listener, ...]", found)
 
 

@@ -2,6 +2,7 @@
 A team's own body for refusals; status and headers stay as they are.
 """
 
+import functools
 import json
 import logging
 from typing import Any
@@ -209,6 +210,38 @@ async def test_an_accepted_request_does_not_call_the_hook() -> None:
     answer = await ask(guarded(fake, fails), token=fake.token(scope="orders:read"))
 
     assert answer.status_code == 200
+
+
+async def asynchronous(_: object) -> dict[str, object]:
+    """
+    What would have to be awaited.
+    """
+    return {"ok": False}
+
+
+class Asynchronous:
+    """
+    An object that would have to be awaited.
+    """
+
+    async def __call__(self, _: object) -> dict[str, object]:
+        return {"ok": False}
+
+
+@pytest.mark.parametrize("setting", ["refusal_body", "on_event"])
+@pytest.mark.parametrize(
+    "function",
+    [asynchronous, functools.partial(asynchronous), Asynchronous()],
+    ids=["function", "partial", "object"],
+)
+def test_what_nobody_would_await_is_refused_at_construction(setting: str, function: Any) -> None:
+    """
+    An asynchronous hook or listener would do nothing, and nobody would notice.
+    """
+    settings: Any = {setting: [function] if setting == "on_event" else function}
+
+    with pytest.raises(PolicyError, match=f"{setting} is not awaited: it must be a plain function"):
+        GuardrailMiddleware(Starlette(), **settings)
 
 
 def test_a_hook_must_be_callable() -> None:
