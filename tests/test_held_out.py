@@ -572,6 +572,7 @@ CASES = [
     case("the request's path decides", settings, "/in/open", "in"),
     case("not another case of it", settings, "/in/Open", "in", scope=READ),
     case("a mark goes before a prefix", settings, "/in/x/marked", "marked"),
+    case("dots are no name in a prefix", settings, "/in/..", status=404),
     case("what no route has is not there", settings, "/in/x/y", status=404),
     case("a socket beside a public route", sockets, "/both", "socket", 101, scope=WRITE, **WS),
     case("a public route beside a socket", sockets, "/both", "http"),
