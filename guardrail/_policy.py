@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
 from ._declaration import declare
 from ._issuer import Issuer, issuers, package_audiences
-from ._settings import (
+from ._scopes import (
     QUOTABLE,
     SCOPES_EXAMPLE,
-    names,
     quotable,
     reachable,
-    require_flag,
     require_known,
     require_scope_token,
-    seconds,
     vocabulary,
 )
+from ._settings import names, require_flag, seconds
 from ._urls import require_resource
 from .errors import PolicyError
 

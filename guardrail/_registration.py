@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ._operator import Operator
-from ._settings import SCOPES_EXAMPLE, optional_names, quotable, require_flag
+from ._scopes import SCOPES_EXAMPLE, quotable
+from ._settings import optional_names, require_flag
 from ._shapes import is_iterable
 from .errors import OperatorRefusedError, PolicyError
 

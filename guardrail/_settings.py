@@ -2,21 +2,15 @@
 What users write in a setting, checked when they write it, with the right form in the message.
 """
 
-import difflib
 import inspect
-from collections.abc import Mapping
 from typing import Final, TypeGuard, cast
 
-from ._shapes import is_iterable, is_object, is_strings
+from ._shapes import is_iterable, is_strings
 from .errors import PolicyError
 from .events import Listener
 
-# RFC 6749 §3.3 scope-token and RFC 6750 §3: what may stand in a challenge without escaping.
 MAX_SECONDS: Final = 1e12  # beyond it lie integers that fit no float
 MAX_COUNT: Final = 1_000_000
-SCOPE_CHARACTERS: Final = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
-QUOTABLE: Final = SCOPE_CHARACTERS | {" "}
-SCOPES_EXAMPLE: Final = '["orders:read"]'
 
 
 def require_async_client(client: object) -> None:
@@ -181,60 +175,6 @@ def audiences(value: object) -> frozenset[str]:
     return frozenset(several)
 
 
-def vocabulary(value: object) -> dict[str, str]:
-    """
-    Scope names, or a mapping of names to descriptions, as a mapping; a description may be empty.
-
-    Raises:
-        PolicyError: Not several scope names.
-    """
-    found = names(value, what="scopes", example=SCOPES_EXAMPLE)
-    for scope in found:
-        require_scope_token(scope)
-    described: Mapping[str, object] = value if is_object(value) else {}
-    return {scope: str(described.get(scope, "")) for scope in found}
-
-
-def require_scope_token(scope: str) -> None:
-    """
-    Refuse what is not one scope name (RFC 6749 §3.3): it could neither be granted nor stand in a challenge.
-
-    Raises:
-        PolicyError: It has a space, a quote, a backslash, or is not visible ASCII.
-    """
-    if not SCOPE_CHARACTERS.issuperset(scope):
-        raise PolicyError(
-            f"{scope!r} is not one scope: no spaces, quotes or backslashes (RFC 6749 §3.3); "
-            'write requires("orders:read", "orders:write")'
-        )
-
-
-def require_known(scope: str, known: Mapping[str, str], *, package: str) -> None:
-    """
-    Refuse a scope outside a vocabulary, with the nearest one in it; an empty vocabulary has them all.
-
-    Raises:
-        PolicyError: It is not in it.
-    """
-    if not known or scope in known:
-        return
-    close = difflib.get_close_matches(scope, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-    raise PolicyError(f"{scope!r} is not a scope of service package {package!r}; {hint}")
-
-
-def quotable(values: tuple[str, ...]) -> tuple[str, ...]:
-    """
-    *values*, each fit to stand in a space-separated challenge parameter.
-
-    Raises:
-        PolicyError: One is not.
-    """
-    for value in values:
-        require_scope_token(value)
-    return values
-
-
 def seconds(value: object) -> float | None:
     """
     A duration in seconds, or None.
@@ -248,17 +188,3 @@ def seconds(value: object) -> float | None:
     if is_flag or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
         raise PolicyError(f"max_age must be a number of seconds, zero or more; got {value!r}")
     return float(value)
-
-
-def reachable(scope: str, direct: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """
-    Everything that *scope* implies, over any number of steps; circles end.
-    """
-    found: set[str] = set()
-    ahead = list(direct.get(scope, ()))
-    while ahead:
-        one = ahead.pop()
-        if one not in found:
-            found.add(one)
-            ahead.extend(direct.get(one, ()))
-    return found
