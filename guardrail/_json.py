@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import re
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 MAX_DEPTH: Final = 32  # nested arrays and objects; provider tokens have 2 to 4
 MAX_CONTAINERS: Final = 512  # arrays and objects in all; each object costs a Python call
@@ -21,6 +21,7 @@ JSONObject = dict[str, Any]
 # A string, closed or not: what never closes costs one pass, not one per quote in it.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_WHITE_SPACE: Final = " \t\n\r"  # RFC 8259 §2
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -34,10 +35,8 @@ def parse_json_object(raw: bytes) -> JSONObject:
     """
     _refuse_deep_nesting(raw, MAX_CONTAINERS)
     # Decoded by us: json.loads would guess UTF-16 and UTF-32 from bytes (RFC 8725 §3.7 wants UTF-8).
-    value: JSONObject = _DECODER.decode(raw.decode("utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for every input
-    if _SURROGATE.search(raw):
+    value = _object(_DECODER, raw.decode("utf-8"))
+    if b"\\u" in raw and _SURROGATE.search(raw):
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # an unpaired half does not encode
     return value
 
@@ -54,10 +53,16 @@ def parse_lenient_object(raw: bytes, *, max_containers: int) -> JSONObject:
             than `MAX_DEPTH`, or more than *max_containers* arrays and objects.
     """
     _refuse_deep_nesting(raw, max_containers)
-    value: JSONObject = _LENIENT_DECODER.decode(raw.decode("utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for every input
-    return value
+    return _object(_LENIENT_DECODER, raw.decode("utf-8"))
+
+
+def _object(decoder: json.JSONDecoder, text: str) -> JSONObject:
+    # As decoder.decode does, less the two regular expressions that it skips white space with.
+    text = text.strip(_WHITE_SPACE)
+    value, end = decoder.raw_decode(text)
+    if end != len(text) or not isinstance(value, dict):
+        raise ValueError("not one JSON object")
+    return cast("JSONObject", value)
 
 
 def _refuse_deep_nesting(raw: bytes, max_containers: int) -> None:
