@@ -4,11 +4,10 @@
 The one place where guardrail reads a path itself; so it reads only paths that every parser reads alike.
 """
 
-import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from ._alternatives import requirements_of
@@ -48,6 +47,17 @@ class Resolved:
     root_path: str = ""
 
 
+class _Row(NamedTuple):
+    """
+    One prefix, and what startup can make of it.
+    """
+
+    prefix: str
+    below: str  # what the paths under it begin with
+    resolved: Resolved
+    guarded_below: tuple[re.Pattern[str], ...]  # where it is public: longer ones that are not, in any case
+
+
 @dataclass(frozen=True, slots=True)
 class PrefixTable:
     """
@@ -55,6 +65,11 @@ class PrefixTable:
     """
 
     declarations: Mapping[str, Declaration]
+    _rows: tuple[_Row, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        longest_first = sorted(self.declarations, key=len, reverse=True)
+        object.__setattr__(self, "_rows", tuple(self._row(prefix) for prefix in longest_first))
 
     def find(self, path: str, raw_path: bytes = b"", *, is_certain: bool = False) -> Resolved | None:
         """
@@ -69,61 +84,69 @@ class PrefixTable:
             raw_path: The path as it was sent.
             is_certain: Whether a router that we see into has chosen the endpoint already.
         """
-        if _AMBIGUOUS.search(path) or _ESCAPED_SLASH.search(raw_path):
+        if _AMBIGUOUS.search(path) or (b"%" in raw_path and _ESCAPED_SLASH.search(raw_path)):
             return None
-        prefix = self.covering(path)
-        if prefix is None:
+        row = self._covering(path)
+        if row is None or (not is_certain and self._is_guarded_otherwise(path, row)):
             return None
-        if not is_certain and any(self._is_guarded_otherwise(one, prefix) for one in _readings(path)):
-            return None
-        return Resolved(self.declarations[prefix], prefix)
+        return row.resolved
 
-    def _is_guarded_otherwise(self, path: str, prefix: str) -> bool:
+    def _is_guarded_otherwise(self, path: str, row: _Row) -> bool:
         """
-        Whether a parser that reads *path* could serve what another declaration than that of *prefix* guards.
+        Whether a parser that reads *path* again could serve what another declaration than *row*'s guards.
         """
-        other = self.covering(path)
-        is_others = other is not None and other != prefix and not self.declarations[other].is_public
-        return is_others or bool(_AMBIGUOUS.search(path)) or self._is_guarded_in_another_case(path, prefix)
-
-    def _is_guarded_in_another_case(self, path: str, prefix: str) -> bool:
-        """
-        Whether a public *path* is, but for its case, under a longer prefix that needs a token.
-        """
-        return self.declarations[prefix].is_public and any(
-            len(one) > len(prefix) and not declaration.is_public and _in_any_case(one).match(path)
-            for one, declaration in self.declarations.items()
+        if any(one.match(path) for one in row.guarded_below):
+            return True
+        return bool(_READ_AGAIN.search(path)) and any(
+            _AMBIGUOUS.search(reading) or self._is_others(reading, row) for reading in _readings(path)
         )
+
+    def _is_others(self, reading: str, row: _Row) -> bool:
+        other = self._covering(reading)
+        is_others = other is not None and other is not row and not other.resolved.declaration.is_public
+        return is_others or any(one.match(reading) for one in row.guarded_below)
 
     def covering(self, path: str) -> str | None:
         """
         The longest prefix that *path*, or a path template, is under.
         """
-        return max((one for one in self.declarations if is_under(path, one)), key=len, default=None)
+        row = self._covering(path)
+        return None if row is None else row.prefix
 
+    def _covering(self, path: str) -> _Row | None:
+        for row in self._rows:
+            if path.startswith(row.below) or path == row.prefix:
+                return row
+        return None
 
-@functools.lru_cache(maxsize=1024)
-def _in_any_case(prefix: str) -> re.Pattern[str]:
-    return re.compile(rf"{re.escape(prefix)}(?:/|$)", re.IGNORECASE)
+    def _row(self, prefix: str) -> _Row:
+        declaration = self.declarations[prefix]
+        guarded = [
+            re.compile(rf"{re.escape(one)}(?:/|$)", re.IGNORECASE)
+            for one, other in self.declarations.items()
+            if declaration.is_public and not other.is_public and len(one) > len(prefix)
+        ]
+        return _Row(prefix, _below(prefix), Resolved(declaration, prefix), tuple(guarded))
 
 
 def _readings(path: str) -> set[str]:
     """
     *path*, and how it reads unescaped once more, up to a query or fragment, or without path parameters.
     """
-    readings = {path}
-    if _READ_AGAIN.search(path):
-        readings |= {unquote(one) for one in readings}
-        readings |= {re.split(r"[?#]", one, maxsplit=1)[0] for one in readings}
-        readings |= {_PARAMETERS.sub("", one) for one in readings}
-    return readings
+    readings = {path, unquote(path)}
+    readings |= {re.split(r"[?#]", one, maxsplit=1)[0] for one in readings}
+    return readings | {_PARAMETERS.sub("", one) for one in readings}
 
 
 def is_under(path: str, prefix: str) -> bool:
     """
     Whether *path* is *prefix* or below it, on segment boundaries.
     """
-    return path == prefix or path.startswith(f"{prefix.rstrip('/')}/")
+    return path == prefix or path.startswith(_below(prefix))
+
+
+def _below(prefix: str) -> str:
+    return f"{prefix.rstrip('/')}/"
 
 
 def compile_prefixes(prefixes: object) -> PrefixTable:
