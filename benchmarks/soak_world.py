@@ -210,7 +210,7 @@ class TokenOffice:
     def __init__(self, issuer: IssuerWorld, rng: random.Random) -> None:
         self._issuer = issuer
         self._rng = rng
-        self._stranger = new_key(998)
+        self._strangers = {key.algorithm: key for key in map(new_key, (990, 991, 994))}
         self._numbers = itertools.count()
 
     def issue(self, client: int, *, has_scope: bool = True, audience: str = AUDIENCE) -> Token:
@@ -236,7 +236,8 @@ class TokenOffice:
         elif kind == "none":
             header, signature = _encoded({"alg": "none", "kid": token.kid}), b""
         elif kind == "stranger":
-            _, encoded = self._sign(self._stranger, token.kid, 0)
+            algorithm = json.loads(base64.urlsafe_b64decode(header + b"=="))["alg"]
+            _, encoded = self._sign(self._strangers[algorithm], token.kid, 0)
             return Token(encoded, token.kid, token.expires_at, kind)
         else:
             signature = signature[: len(signature) // 2 & ~3]
@@ -247,7 +248,7 @@ class TokenOffice:
         A token of a key ID that nobody has ever published.
         """
         kid = f"made-up-{next(self._numbers)}"
-        expires_at, encoded = self._sign(self._stranger, kid, 0)
+        expires_at, encoded = self._sign(self._strangers["EdDSA"], kid, 0)
         return Token(encoded, kid, expires_at, "unknown key")
 
     def _sign(

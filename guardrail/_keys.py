@@ -4,8 +4,8 @@ JWK Sets (RFC 7517 §5): which keys of a set may verify a given token.
 Keys that cannot verify are skipped, and the rest serves.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from ._health import IssuerHealth, IssuerState
@@ -55,6 +55,20 @@ class VerificationKeys:
 
     keys: tuple[VerificationKey, ...]
     skipped: tuple[SkippedKey, ...] = ()
+    _by_header: Mapping[tuple[str | None, str], tuple[VerificationKey, ...]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        by_header: dict[tuple[str | None, str], list[VerificationKey]] = {}
+        for key in self.keys:
+            for algorithm in key.algorithms:
+                by_header.setdefault((None, algorithm), []).append(key)
+                if key.kid is not None:
+                    by_header.setdefault((key.kid, algorithm), []).append(key)
+        object.__setattr__(
+            self, "_by_header", {header: _choose(header[0], keys) for header, keys in by_header.items()}
+        )
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -70,13 +84,7 @@ class VerificationKeys:
         Without *kid* there must be exactly one key that fits; one that names *algorithm* itself goes before
         those that name none.
         """
-        fitting = [key for key in self.keys if algorithm in key.algorithms]
-        if kid is not None:
-            found = [key for key in fitting if key.kid == kid]
-        else:
-            found = [key for key in fitting if key.declared_algorithm is not None] or fitting
-        most = 1 if kid is None else MAX_CANDIDATES
-        return tuple(found) if len(found) <= most else ()
+        return self._by_header.get((kid, algorithm), ())
 
     def select(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
         """
@@ -89,6 +97,15 @@ class VerificationKeys:
         if not found:
             raise UnknownKeyError("no single key of the issuer fits the header", kid=kid)
         return found
+
+
+def _choose(kid: str | None, fitting: list[VerificationKey]) -> tuple[VerificationKey, ...]:
+    """
+    Of the keys that fit a header, those to try: none of too many.
+    """
+    if kid is None:
+        fitting = [key for key in fitting if key.declared_algorithm is not None] or fitting
+    return tuple(fitting) if len(fitting) <= (1 if kid is None else MAX_CANDIDATES) else ()
 
 
 class KeySet(Protocol):
