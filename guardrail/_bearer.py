@@ -32,6 +32,19 @@ def extract_token(scope: Scope) -> bytes:
         MalformedRequestError: The field is repeated, too large or malformed, or a second token stands in
             the query (RFC 6750 §2: more than one method).
     """
+    token = find_token(scope)
+    require_token68(token)
+    return token
+
+
+def find_token(scope: Scope) -> bytes:
+    """
+    As `extract_token`, but for the characters of the token, which whoever knows it need not look at.
+
+    Raises:
+        MissingTokenError: As there.
+        MalformedRequestError: As there; not for credentials that are not one token.
+    """
     values = header_values(scope, b"authorization")
     # RFC 9110 §5.3, §11.6.2: a single-valued field; choosing one of two would let a proxy check the other.
     if len(values) > 1:
@@ -58,8 +71,19 @@ def _credentials(value: bytes) -> bytes:
         return b""
     # RFC 6750 §2.1: `"Bearer" 1*SP b64token`. A tab or any other separator is not in the grammar.
     token = rest.lstrip(b" ")
+    if not token:
+        raise MalformedRequestError("the bearer credentials are not one token")
+    return token
+
+
+def require_token68(token: bytes) -> None:
+    """
+    Refuse credentials that are not one token68 (RFC 9110 §11.2).
+
+    Raises:
+        MalformedRequestError: They are not.
+    """
     unpadded = token.rstrip(b"=")
     # Deleting what may be there, and looking at what is left, takes a third of a regular expression's time.
     if not unpadded or unpadded.translate(None, _TOKEN68):
         raise MalformedRequestError("the bearer credentials are not one token")
-    return token

@@ -6,10 +6,9 @@ for absent (CVE-2026-25537).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ._shapes import is_array
+from ._shapes import is_array, is_string_array
 from .errors import ClaimError
 
 __all__ = [
@@ -30,11 +29,11 @@ _NUMBERS: Final = (int, float)  # what JSON numbers are parsed to
 # Claims that only another kind of JWT carries: ID tokens (OpenID Connect Core §2, §3.3.2.11) and logout
 # tokens and security events (OpenID Connect Back-Channel Logout §2.4, RFC 8417 §2.2).
 _OTHER_KINDS: Final = ("nonce", "at_hash", "c_hash", "s_hash", "events")
+_ALL_MARKS: Final = (*_OTHER_KINDS, "token_use", "typ", "cnf")
 _OTHER_TYP_CLAIMS: Final = frozenset({"id", "refresh", "offline", "logout"})  # Keycloak's claim "typ"
 
 
-@dataclass(frozen=True, slots=True)
-class NumericDates:
+class NumericDates(NamedTuple):
     """
     The times of a token, in seconds since the epoch; judged again each time the token is used.
     """
@@ -74,9 +73,9 @@ def read_numeric_dates(claims: ClaimsSet) -> NumericDates:
     Raises:
         ClaimError: *exp* is missing, or one of them is not a number between 0 and the year 9999.
     """
-    require_claims(claims, ("exp",))
     expires_at = _numeric_date(claims, "exp")
-    assert expires_at is not None  # noqa: S101 - for the type checker; required two lines up
+    if expires_at is None:
+        raise ClaimError('missing required "exp" claim', claim="exp", reason="missing")
     return NumericDates(expires_at, _numeric_date(claims, "nbf"), _numeric_date(claims, "iat"))
 
 
@@ -141,7 +140,7 @@ def validate_audience(claims: ClaimsSet, *, audiences: frozenset[str]) -> None:
     require_claims(claims, ("aud",))
     value: object = claims["aud"]
     named = value if is_array(value) else [value]
-    if not named or not all(isinstance(one, str) and one for one in named):
+    if not named or not is_string_array(named) or "" in named:
         raise ClaimError(
             '"aud" is not a string or an array of strings', claim="aud", reason="invalid", actual=value
         )
@@ -171,6 +170,8 @@ def refuse_other_kinds(claims: ClaimsSet, *, wanted: frozenset[str] = frozenset(
         ClaimError: *nonce*, *at_hash*, *c_hash*, *s_hash*, *events* or *cnf* is there, *token_use* is not
             ``access``, or the claim *typ* names an ID, refresh, offline or logout token.
     """
+    if claims.keys().isdisjoint(_ALL_MARKS):
+        return
     marks = [name for name in _OTHER_KINDS if name in claims and name not in wanted]
     if claims.get("token_use", "access") != "access":
         marks.append("token_use")

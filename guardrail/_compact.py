@@ -7,8 +7,8 @@ Nothing here is verified yet.
 """
 
 import binascii
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Container
+from typing import Final, NamedTuple
 
 from ._json import JSONObject, parse_json_object
 from .errors import MalformedTokenError
@@ -24,23 +24,44 @@ _PADDING: Final = (b"", b"", b"==", b"=")
 _LAST: Final = (frozenset(range(256)), frozenset[int](), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 
 
-@dataclass(frozen=True, slots=True)
-class CompactToken:
+class CompactToken(NamedTuple):
     """
     A token taken apart. Its contents are what the sender wrote, and no more.
+
+    Attributes:
+        header_part: The header as it was sent.
+        read_header: The header; None where it was not read again.
+        unverified_claims: The claims set.
+        signing_input: What the signature is of.
+        signature: The signature.
     """
 
-    unverified_header: JSONObject
+    header_part: bytes
+    read_header: JSONObject | None
     unverified_claims: JSONObject
     signing_input: bytes
     signature: bytes
 
+    @property
+    def unverified_header(self) -> JSONObject:
+        """
+        The header, read now if it was not before.
 
-def parse_compact(token: bytes) -> CompactToken:
+        Raises:
+            MalformedTokenError: It is not canonical base64url of a strict JSON object.
+        """
+        return _json_object(self.header_part) if self.read_header is None else self.read_header
+
+
+def parse_compact(token: bytes, *, known_headers: Container[bytes] = ()) -> CompactToken:
     """
     Take a compact JWS apart (RFC 7515 §5.2 steps 1 to 3, RFC 7519 §7.2).
 
     Does not verify the signature and does not validate a claim.
+
+    Args:
+        token: The token.
+        known_headers: Header parts that need not be read, since they were for another token.
 
     Raises:
         MalformedTokenError: It is not three canonical base64url parts, or its first two are not strict JSON
@@ -48,18 +69,20 @@ def parse_compact(token: bytes) -> CompactToken:
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise MalformedTokenError("the token is too large", code="token_too_large")
-    # Counting before splitting: a million dots must not become a million parts (CVE-2025-30204).
-    if token.count(b".") != 2:
+    # RFC 7515 §5.2 step 8: over the octets received, not over JSON written again.
+    signing_input, _, signature_part = token.rpartition(b".")
+    header_part, dot, claims_part = signing_input.partition(b".")
+    # Looked for, and never split at: a million dots must not become a million parts (CVE-2025-30204).
+    if not dot or b"." in claims_part:
         raise MalformedTokenError("the token does not have three parts")
-    header_part, claims_part, signature_part = token.split(b".")
     if len(header_part) > MAX_HEADER_PART_BYTES:
         raise MalformedTokenError("the token's header is too large", code="token_too_large")
     return CompactToken(
-        unverified_header=_json_object(header_part),
-        unverified_claims=_json_object(claims_part),
-        # RFC 7515 §5.2 step 8: over the octets received, not over JSON written again.
-        signing_input=token[: len(header_part) + 1 + len(claims_part)],
-        signature=decode_base64url(signature_part),
+        header_part,
+        None if header_part in known_headers else _json_object(header_part),
+        _json_object(claims_part),
+        signing_input,
+        decode_base64url(signature_part),
     )
 
 

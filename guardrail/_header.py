@@ -6,8 +6,7 @@ keys come from the configured issuer alone.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ._claims import normalize_token_type, validate_token_type
 from ._json import JSONObject
@@ -16,8 +15,7 @@ from .errors import AlgorithmNotAllowedError, MalformedTokenError
 MAX_KEY_ID_LENGTH: Final = 512  # characters; thumbprints have 43
 
 
-@dataclass(frozen=True, slots=True)
-class KeyReference:
+class KeyReference(NamedTuple):
     """
     Which key, and which algorithm, the sender says to verify with.
     """

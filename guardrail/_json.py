@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final, NoReturn, cast
 
 MAX_DEPTH: Final = 32  # nested arrays and objects; provider tokens have 2 to 4
@@ -17,6 +18,7 @@ MAX_CONTAINERS: Final = 512  # arrays and objects in all; each object costs a Py
 MAX_DIGITS: Final = 4_300  # of an integer; what int() takes
 
 JSONObject = dict[str, Any]
+_Scan = Callable[[str], tuple[Any, int]]
 
 # A string, closed or not: what never closes costs one pass, not one per quote in it.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
@@ -35,7 +37,7 @@ def parse_json_object(raw: bytes) -> JSONObject:
     """
     _refuse_deep_nesting(raw, MAX_CONTAINERS)
     # Decoded by us: json.loads would guess UTF-16 and UTF-32 from bytes (RFC 8725 §3.7 wants UTF-8).
-    value = _object(_DECODER, raw.decode("utf-8"))
+    value = _object(_SCAN, raw.decode())
     if b"\\u" in raw and _SURROGATE.search(raw):
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # an unpaired half does not encode
     return value
@@ -53,13 +55,13 @@ def parse_lenient_object(raw: bytes, *, max_containers: int) -> JSONObject:
             than `MAX_DEPTH`, or more than *max_containers* arrays and objects.
     """
     _refuse_deep_nesting(raw, max_containers)
-    return _object(_LENIENT_DECODER, raw.decode("utf-8"))
+    return _object(_LENIENT_SCAN, raw.decode())
 
 
-def _object(decoder: json.JSONDecoder, text: str) -> JSONObject:
-    # As decoder.decode does, less the two regular expressions that it skips white space with.
+def _object(scan: _Scan, text: str) -> JSONObject:
+    # As JSONDecoder.decode does, less the two regular expressions that it skips white space with.
     text = text.strip(_WHITE_SPACE)
-    value, end = decoder.raw_decode(text)
+    value, end = scan(text)
     if end != len(text) or not isinstance(value, dict):
         raise ValueError("not one JSON object")
     return cast("JSONObject", value)
@@ -107,9 +109,9 @@ def _refuse_constant(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(
+_SCAN: Final = json.JSONDecoder(
     object_pairs_hook=_refuse_duplicates, parse_float=_finite, parse_constant=_refuse_constant
-)
-_LENIENT_DECODER: Final = json.JSONDecoder(
+).raw_decode
+_LENIENT_SCAN: Final = json.JSONDecoder(
     object_pairs_hook=_none_if_duplicate, parse_int=_int_or_infinity, parse_constant=_refuse_constant
-)
+).raw_decode

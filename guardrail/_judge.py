@@ -4,19 +4,20 @@ Steps 2 to 4 of the road: a request and what its endpoint requires → a verdict
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ._asgi import Scope
 from ._authorization import authorize
-from ._bearer import extract_token
+from ._bearer import find_token, require_token68
 from ._decision import assumed_operator
 from ._operator import ANONYMOUS, Operator
 from ._policies import CompiledPolicy
+from ._verifier import VerifiedToken, digest_of
 from .directory._step import DirectoryStep
 from .errors import (
     InsufficientAuthenticationError,
     InsufficientScopeError,
+    MalformedTokenError,
     OperatorRefusedError,
     TokenError,
     UnavailableError,
@@ -28,22 +29,30 @@ __all__ = ["Judge", "Verdict"]
 _AUTHENTIC: Final = (InsufficientScopeError, InsufficientAuthenticationError, OperatorRefusedError)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """
     What is to become of a request.
 
     Attributes:
         policy: The one of the endpoint's policies that decided.
         operator: Who it is for; anonymous if it is refused.
-        seconds_left: Seconds the token is still good for, or None where there is none.
         error: Why it is refused, or None.
+        verified: The token that was accepted, or None where there is none.
+        now: When that was, in seconds since the epoch.
     """
 
     policy: CompiledPolicy
     operator: Operator = ANONYMOUS
-    seconds_left: float | None = None
     error: TokenError | UnavailableError | None = None
+    verified: VerifiedToken | None = None
+    now: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """
+        Seconds the token is still good for, or None where there is none.
+        """
+        return None if self.verified is None else self.verified.seconds_left(self.now)
 
     @property
     def is_authentic(self) -> bool:
@@ -84,33 +93,47 @@ class Judge:
         """
         The verdict of the first of *policies* that accepts; else of the one that came closest.
         """
+        assumed = assumed_operator.get()
         try:
-            assumed = assumed_operator.get()
-            token = b"" if assumed is not None else extract_token(scope)
+            token = b"" if assumed is not None else find_token(scope)
         except TokenError as error:
             return Verdict(policies[0], error=error)
+        digest = digest_of(token)
         refused: list[Verdict] = []
         for policy in policies:
             try:
-                return self._assume(policy, assumed) if assumed else await self._authenticate(policy, token)
+                if assumed is not None:
+                    authorize(assumed, policy.requirement, now=self._clock(), leeway=0.0)
+                    return Verdict(policy, assumed)
+                now = self._clock()
+                verified = policy.verifier.recall(digest, now)
+                if verified is None or self._directory is not None:
+                    return await self._authenticate(policy, token, digest, verified)
+                authorize(verified.operator, policy.requirement, now=now, leeway=verified.leeway)
+                return Verdict(policy, verified.operator, None, verified, now)
             except (TokenError, UnavailableError) as error:
                 refused.append(Verdict(policy, error=error))
         return min(refused, key=_distance)
 
-    async def _authenticate(self, policy: CompiledPolicy, token: bytes) -> Verdict:
-        verified = await policy.verifier.authenticate(token)
-        operator = verified.operator
+    async def _authenticate(
+        self, policy: CompiledPolicy, token: bytes, digest: bytes, verified: VerifiedToken | None
+    ) -> Verdict:
+        """
+        What takes time: to verify a token, and to look its operator up, in which the token may expire.
+        """
+        if verified is None:
+            try:
+                verified = await policy.verifier.verify(token, digest)
+            except MalformedTokenError:
+                # It may be no credentials at all (RFC 6750 §2.1); what is in the compact form always is.
+                require_token68(token)
+                raise
+        operator, now = verified.operator, self._clock()
         if self._directory is not None:
-            operator = await self._directory.refine(operator)
-        now = self._clock()
-        if self._directory is not None:  # a look-up takes time, in which a token may expire
-            verified.dates.validate(now=now, leeway=verified.leeway)
+            operator, now = await self._directory.refine(operator), self._clock()
+            verified.validate(now)
         authorize(operator, policy.requirement, now=now, leeway=verified.leeway)
-        return Verdict(policy, operator, verified.seconds_left(now))
-
-    def _assume(self, policy: CompiledPolicy, operator: Operator) -> Verdict:
-        authorize(operator, policy.requirement, now=self._clock(), leeway=0.0)
-        return Verdict(policy, operator)
+        return Verdict(policy, operator, None, verified, now)
 
 
 def _distance(verdict: Verdict) -> int:

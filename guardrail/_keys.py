@@ -197,8 +197,10 @@ def verify_signature(
     Raises:
         SignatureError: None did.
     """
-    if not any(key.verify(signing_input, signature, algorithm) for key in keys):
-        raise SignatureError("the signature does not verify")
+    for key in keys:
+        if key.verify(signing_input, signature, algorithm):
+            return
+    raise SignatureError("the signature does not verify")
 
 
 def read_jwk_set(

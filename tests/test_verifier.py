@@ -9,13 +9,15 @@ import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from guardrail import Issuer, ServicePackage
+from guardrail._jwk import VerificationKey
 from guardrail._keys import KeySet, Selection, VerificationKeys, read_jwk_set
-from guardrail._verifier import PackageVerifier, TokenCache, VerifiedToken
+from guardrail._verifier import MAX_KNOWN_HEADERS, PackageVerifier, TokenCache, VerifiedToken
 from guardrail.errors import ClaimError, InvalidTokenError, UnavailableError, UnknownIssuerError
 from guardrail.issuer import SigningKeys
 
@@ -40,15 +42,34 @@ class Clock:
         return self.now
 
 
+class CountingAlgorithm:
+    """
+    An algorithm that counts the signatures it verifies, and verifies them.
+    """
+
+    def __init__(self, algorithm: Any, key_set: "CountingKeySet") -> None:
+        self._algorithm = algorithm
+        self._key_set = key_set
+
+    def verify(self, signing_input: bytes, public_key: Any, signature: bytes) -> bool:
+        """
+        Verify, and count.
+        """
+        self._key_set.verifications += 1
+        is_good: bool = self._algorithm.verify(signing_input, public_key, signature)
+        return is_good
+
+
 class CountingKeySet:
     """
-    Keys in hand that count how often they were asked for: once for each verification.
+    Keys in hand that count how often they were asked for, and how often they verified.
     """
 
     def __init__(self, keys: SigningKeys) -> None:
         self.generation = 0
         self.is_due = False
         self.selections = 0
+        self.verifications = 0
         self.asked_about: list[int] = []
         self._keys = keys
 
@@ -72,7 +93,12 @@ class CountingKeySet:
         """
         self.selections += 1
         await asyncio.sleep(0)
-        return Selection(self.published.select(kid, algorithm), self.generation)
+        keys = self.published.select(kid, algorithm)
+        return Selection(tuple(map(self._counting, keys)), self.generation)
+
+    def _counting(self, key: VerificationKey) -> VerificationKey:
+        counting: Any = {name: CountingAlgorithm(one, self) for name, one in key.algorithms.items()}
+        return replace(key, algorithms=counting)
 
 
 class OvertakenKeySet(CountingKeySet):
@@ -464,7 +490,7 @@ async def test_a_token_seen_before_is_not_verified_again() -> None:
     first, second = [await verifying.authenticate(token) for _ in range(2)]
 
     assert second is first
-    assert authority.key_set.selections == 1
+    assert authority.key_set.verifications == 1
 
 
 async def test_without_a_cache_every_token_is_verified() -> None:
@@ -478,7 +504,7 @@ async def test_without_a_cache_every_token_is_verified() -> None:
     for _ in range(3):
         await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 3
+    assert authority.key_set.verifications == 3
 
 
 @pytest.mark.parametrize(
@@ -565,7 +591,7 @@ async def test_an_expired_token_leaves_the_cache() -> None:
 
     await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 2
+    assert authority.key_set.verifications == 2
 
 
 async def test_a_forgery_of_a_token_seen_before_is_refused() -> None:
@@ -597,7 +623,7 @@ async def test_a_refused_token_never_enters() -> None:
     for _ in range(3):
         await refused(verifying, token)
 
-    assert authority.key_set.selections == 3
+    assert authority.key_set.verifications == 3
 
 
 async def test_tokens_with_one_audience_keep_their_own_operators() -> None:
@@ -662,7 +688,7 @@ async def test_an_entry_is_not_used_while_the_keys_are_due() -> None:
     authority.key_set.is_due = False
     await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 2
+    assert authority.key_set.verifications == 2
 
 
 async def test_the_keys_of_an_entry_are_asked_about_on_each_use() -> None:
@@ -708,7 +734,7 @@ async def test_renewed_cache_has_forgotten_and_works() -> None:
     for _ in range(2):
         await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 2
+    assert authority.key_set.verifications == 2
 
 
 async def test_an_entry_of_a_generation_gone_by_while_it_was_made_is_not_used() -> None:
@@ -729,21 +755,21 @@ async def test_an_entry_of_a_generation_gone_by_while_it_was_made_is_not_used() 
 
 async def test_the_cache_is_bounded() -> None:
     """
-    The least recently used tokens give way (H4).
+    The tokens verified first give way (H4).
     """
     authority = Authority()
     verifying = verifier(authority, cache=TokenCache(2))
     first, second, third = [authority.token(jti=name) for name in ("1", "2", "3")]
-    for token in (first, second, first, third):  # the second is the one longest unused
+    for token in (first, second, first, third):
         await verifying.authenticate(token)
-    verified = authority.key_set.selections
+    verified = authority.key_set.verifications
 
-    await verifying.authenticate(first)
-    await verifying.authenticate(third)
-    kept = authority.key_set.selections
     await verifying.authenticate(second)
+    await verifying.authenticate(third)
+    kept = authority.key_set.verifications
+    await verifying.authenticate(first)
 
-    assert (verified, kept, authority.key_set.selections) == (3, 3, 4)
+    assert (verified, kept, authority.key_set.verifications) == (3, 3, 4)
 
 
 async def test_no_token_is_kept() -> None:
@@ -902,7 +928,7 @@ async def test_generation_is_compared_as_a_number() -> None:
     authority.key_set.generation = int("100000")
     await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 1
+    assert authority.key_set.verifications == 1
 
 
 async def test_cache_of_one_keeps_one() -> None:
@@ -915,4 +941,103 @@ async def test_cache_of_one_keeps_one() -> None:
     for token in (first, second, second, first):
         await verifying.authenticate(token)
 
-    assert authority.key_set.selections == 3
+    assert authority.key_set.verifications == 3
+
+
+# A header seen before
+
+
+async def test_a_header_seen_before_selects_its_keys_at_once() -> None:
+    """
+    A second token with the same header, byte for byte, has its signature verified with the same keys.
+    """
+    authority = Authority()
+    verifying = verifier(authority)
+
+    for token in (authority.token(jti="1"), authority.token(jti="2")):
+        await verifying.authenticate(token)
+
+    assert (authority.key_set.selections, authority.key_set.verifications) == (1, 2)
+
+
+@pytest.mark.parametrize("change", ["another header", "other keys", "keys due"])
+async def test_keys_are_selected_anew(change: str) -> None:
+    """
+    With another header, once the key set has changed, or while it may have, nothing is taken from before.
+    """
+    authority = Authority()
+    verifying = verifier(authority)
+    await verifying.authenticate(authority.token(jti="1"))
+    headers = {"cty": "x"} if change == "another header" else None
+    authority.key_set.generation += change == "other keys"
+    authority.key_set.is_due = change == "keys due"
+
+    await verifying.authenticate(authority.token(jti="2", headers=headers))
+
+    assert authority.key_set.selections == 2
+
+
+async def test_a_header_of_another_issuer_selects_nothing() -> None:
+    """
+    Issuers may have key IDs in common; what one's header selected is no other's.
+    """
+    one, other = Authority(), Authority(OTHER_ISSUER)
+    verifying = verifier(one, other)
+    await verifying.authenticate(one.token())
+    header, claims, _ = other.token().split(b".")
+    signature = one.token(iss=OTHER_ISSUER).split(b".")[2]
+
+    errors = [
+        await refused(verifying, one.token(iss=OTHER_ISSUER)),
+        await refused(verifying, b".".join((one.token().split(b".")[0], claims, signature))),
+    ]
+
+    assert {error.code for error in errors} <= {"bad_signature", "unknown_key"}
+    good = await verifying.authenticate(b".".join((header, claims, other.token().split(b".")[2])))
+    assert good.operator.issuer == OTHER_ISSUER
+
+
+async def test_a_withdrawn_key_is_not_selected_by_its_header_any_more() -> None:
+    """
+    What a header selected ends with the generation of the key set, as what was verified does.
+    """
+    authority = Authority()
+    verifying = verifier(authority)
+    await verifying.authenticate(authority.token(jti="1"))
+    withdrawn = authority.token(jti="2")
+    authority.keys.rotate(keep_previous=False)
+    authority.key_set.generation += 1
+
+    error = await refused(verifying, withdrawn)
+
+    assert error.code == "unknown_key"
+
+
+async def test_headers_of_refused_tokens_are_not_remembered() -> None:
+    """
+    Whoever cannot sign can neither fill the place where headers are remembered nor push others out of it.
+    """
+    authority = Authority()
+    verifying = verifier(authority)
+    await verifying.authenticate(authority.token(jti="1"))
+
+    for number in range(200):
+        await refused(verifying, forged(authority.token(headers={"x": number})))
+    before = authority.key_set.selections
+    await verifying.authenticate(authority.token(jti="2"))
+
+    assert authority.key_set.selections == before
+
+
+async def test_headers_are_remembered_within_bounds() -> None:
+    """
+    An issuer that writes another header into each token costs a selection each time, and no memory.
+    """
+    authority = Authority()
+    verifying = verifier(authority)
+
+    for number in range(2 * MAX_KNOWN_HEADERS + 1):
+        await verifying.authenticate(authority.token(headers={"x": number}))
+
+    assert len(verifying._headers) <= MAX_KNOWN_HEADERS
+    assert authority.key_set.selections == 2 * MAX_KNOWN_HEADERS + 1
