@@ -27,7 +27,8 @@ def authorize(operator: Operator, requirement: Requirement, *, now: float, leewa
     """
     if requirement.acr_values or requirement.max_age is not None:
         _authorize_authentication(operator, requirement, now=now, leeway=leeway)
-    if requirement.all_scopes or requirement.any_scopes:
+    # What is granted outright need not be looked for among what that implies.
+    if requirement.any_scopes or not operator.scopes.issuperset(requirement.all_scopes):
         _authorize_scopes(operator, requirement)
     if requirement.roles and requirement.roles.isdisjoint(operator.roles):
         _refuse_overage(operator, "roles")

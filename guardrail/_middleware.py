@@ -29,7 +29,7 @@ from ._policies import CompiledPolicy, PolicyCompiler
 from ._policy import ServicePackage
 from ._prefixes import compile_prefixes
 from ._refusal import Refusal, RefusalBody, RefusalWriter
-from ._resource_metadata import ResourceMetadata, send_metadata
+from ._resource_metadata import WELL_KNOWN, ResourceMetadata, send_metadata
 from ._road import Road, RoadRules
 from ._route_table import RouteTable, Unresolved
 from ._routing import compile_routes, router_behind
@@ -133,7 +133,8 @@ class GuardrailMiddleware:
             websocket_expiry=websocket_expiry,
             websocket_token_protocol=websocket_token_protocol,
         )
-        emit = dispatcher(listeners(on_event))
+        heard = listeners(on_event)
+        emit = dispatcher(heard)
         looked_up = None if directory is None else DirectoryStep(directory, clock=clock, emit=emit)
         judge = Judge(clock=clock, directory=looked_up)
         self.app = app
@@ -144,7 +145,8 @@ class GuardrailMiddleware:
             key_sets=self.key_sets, clock=clock, token_cache_size=entries(token_cache_size)
         )
         self._refusals = RefusalWriter(refusal_body)
-        self._road = Road(app, judge=judge, emit=emit, refusals=self._refusals, rules=rules)
+        told = emit if heard else None  # where nobody listens, nothing need be said
+        self._road = Road(app, judge=judge, emit=told, refusals=self._refusals, rules=rules)
         self._is_enforced = enforce
         self._has_metadata = resource_metadata
         self._metadata = ResourceMetadata(())
@@ -163,21 +165,25 @@ class GuardrailMiddleware:
                 f"guardrail does not know the ASGI scope type {scope['type']!r}, and lets none pass"
             )
         table = self._table or self._compile(scope)
-        document = self._metadata.find(scope) if scope["type"] == "http" else None
-        if document is not None:
-            await send_metadata(document, scope, send)
-            return
+        if WELL_KNOWN in scope["path"] and scope["type"] == "http":
+            document = self._metadata.find(scope)
+            if document is not None:
+                await send_metadata(document, scope, send)
+                return
         found = table.find(scope)
         if isinstance(found, Unresolved):
             await self._road.unresolved(found, table.known, scope, receive, send)
         elif found.declaration.is_public:
             await self._road.public(found, table.known, scope, receive, send)
-        elif is_preflight(scope) and not header_values(scope, b"authorization") and self._is_enforced:
+        elif scope.get("method") == "OPTIONS" and self._is_bare_preflight(scope):
             # No CORS layer in front answered it, and what it is about must not run without a token.
             await self._refusals.send(not_allowed(()), scope, send)
         else:
             policies = self._policies[found.declaration]
             await self._road.guarded(found, policies, table.known, scope, receive, send)
+
+    def _is_bare_preflight(self, scope: Scope) -> bool:
+        return self._is_enforced and is_preflight(scope) and not header_values(scope, b"authorization")
 
     @property
     def health(self) -> Health:

@@ -23,7 +23,8 @@ _AMBIGUOUS: Final = re.compile(r"/\.{0,2}/|/\.{1,2}(?:$|;)|\\|[\x00-\x1f\x7f]|%2
 _ESCAPED_SLASH: Final = re.compile(rb"%2f|%5c", re.IGNORECASE)
 # A template, another parser's path, or one as it is sent: no path that is compared begins so.
 _NEVER_IN_A_PREFIX: Final = re.compile(rf"{_AMBIGUOUS.pattern}|[{{?#]|%[0-9a-f]{{2}}", re.IGNORECASE)
-_READ_AGAIN: Final = re.compile(r"[%?#;]")
+# Segments that begin with a letter, a digit, "_" or "~", and have nothing that anybody could read twice.
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~][A-Za-z0-9._~-]*+)*+/?")
 _PARAMETERS: Final = re.compile(r";[^/]*")
 
 
@@ -84,22 +85,22 @@ class PrefixTable:
             raw_path: The path as it was sent.
             is_certain: Whether a router that we see into has chosen the endpoint already.
         """
-        if _AMBIGUOUS.search(path) or (b"%" in raw_path and _ESCAPED_SLASH.search(raw_path)):
+        if b"%" in raw_path and _ESCAPED_SLASH.search(raw_path):
+            return None
+        is_plain = _PLAIN.fullmatch(path) is not None
+        if not is_plain and _AMBIGUOUS.search(path):
             return None
         row = self._covering(path)
-        if row is None or (not is_certain and self._is_guarded_otherwise(path, row)):
+        if row is None:
             return None
-        return row.resolved
+        is_doubtful = not is_certain and (not is_plain or bool(row.guarded_below))
+        return None if is_doubtful and self._is_guarded_otherwise(path, row) else row.resolved
 
     def _is_guarded_otherwise(self, path: str, row: _Row) -> bool:
         """
         Whether a parser that reads *path* again could serve what another declaration than *row*'s guards.
         """
-        if any(one.match(path) for one in row.guarded_below):
-            return True
-        return bool(_READ_AGAIN.search(path)) and any(
-            _AMBIGUOUS.search(reading) or self._is_others(reading, row) for reading in _readings(path)
-        )
+        return any(_AMBIGUOUS.search(reading) or self._is_others(reading, row) for reading in _readings(path))
 
     def _is_others(self, reading: str, row: _Row) -> bool:
         other = self._covering(reading)

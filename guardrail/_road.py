@@ -69,13 +69,24 @@ class Road:
     """
 
     def __init__(
-        self, app: ASGIApp, *, judge: Judge, emit: Listener, refusals: RefusalWriter, rules: RoadRules
+        self, app: ASGIApp, *, judge: Judge, emit: Listener | None, refusals: RefusalWriter, rules: RoadRules
     ) -> None:
+        """
+        Args:
+            app: The application.
+            judge: Decides.
+            emit: Hears of what became of requests; None where nobody listens.
+            refusals: Writes the answers.
+            rules: What the team chose.
+        """
         self._app = app
         self._judge = judge
         self._emit = emit
         self._refusals = refusals
         self._rules = rules
+        self._token_protocol = rules.websocket_token_protocol
+        self._ends_sockets = rules.websocket_expiry == "close"
+        self._ends_streams = rules.stream_expiry == "cut"
         self._has_told_of_plain_http = False
 
     async def unresolved(
@@ -115,42 +126,53 @@ class Road:
         """
         An endpoint that needs a token: decide, tell, and answer or serve.
         """
-        judged, scope = take_token(scope, self._rules.websocket_token_protocol)
-        self._tell_of_plain_http(scope, found, policies[0])
+        judged = scope
+        if self._token_protocol is not None:
+            judged, scope = take_token(scope, self._token_protocol)
         verdict = await self._judge.decide(policies, judged)
-        is_enforced = self._rules.enforce and verdict.is_enforced(policies)
-        self._emit(_event(verdict, found, is_enforced=is_enforced))
-        if verdict.error is None or not is_enforced:
-            await self._serve(found, verdict, known, scope, receive, send)
+        is_refused = verdict.error is not None and self._rules.enforce and verdict.is_enforced(policies)
+        if self._emit is not None:
+            self._tell(self._emit, scope, verdict, found, is_refused=is_refused)
+        if is_refused:
+            await self._refuse(verdict, scope, send)
             return
-        if isinstance(verdict.error, UnavailableError):
-            answer = unavailable(verdict.error)
-        else:
-            answer = verdict.policy.challenges.answer(verdict.error)
-        await self._refusals.send(answer, scope, send)
-
-    def _tell_of_plain_http(self, scope: Scope, found: Resolved, policy: CompiledPolicy) -> None:
-        # RFC 6750 §5.2: tokens travel over TLS. A proxy may see to that, so it is said and not refused.
-        if not self._has_told_of_plain_http and is_plain_http(scope):
-            self._has_told_of_plain_http = True
-            self._emit(PlainHttpUsed(package=policy.requirement.package.name, route=found.route))
+        await self._serve(found, verdict, known, scope, receive, send)
 
     async def _serve(
         self, found: Resolved, verdict: Verdict, known: Known, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """
-        Steps 5 to 7: the endpoint that answers is the one decided on; a WebSocket ends with its token.
+        Steps 5 to 7: the endpoint that answers is the one decided on; what it began ends with the token.
         """
         decision = Decision(found.declaration, verdict.operator)
-        send = _held(send, scope, found, decision, known)
-        seconds = verdict.seconds_left
+        if found.endpoints:
+            send = checked_send(send, scope, found, decision, known)
         is_socket = scope["type"] == "websocket"
-        if seconds is not None and is_socket and self._rules.websocket_expiry == "close":
-            await run_socket_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
-        elif seconds is not None and not is_socket and self._rules.stream_expiry == "cut":
-            await run_stream_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
-        else:
+        seconds = verdict.seconds_left if (self._ends_sockets if is_socket else self._ends_streams) else None
+        if seconds is None:
             await run_decided(self._app, decision, scope, receive, send)
+        elif is_socket:
+            await run_socket_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
+        else:
+            await run_stream_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
+
+    async def _refuse(self, verdict: Verdict, scope: Scope, send: Send) -> None:
+        if isinstance(verdict.error, UnavailableError):
+            await self._refusals.send(unavailable(verdict.error), scope, send)
+        elif verdict.error is not None:
+            await self._refusals.send(verdict.policy.challenges.answer(verdict.error), scope, send)
+
+    def _tell(
+        self, emit: Listener, scope: Scope, verdict: Verdict, found: Resolved, *, is_refused: bool
+    ) -> None:
+        """
+        Step 6: tell what was decided, and once that tokens travel in the open.
+        """
+        # RFC 6750 §5.2: tokens travel over TLS. A proxy may see to that, so it is said and not refused.
+        if not self._has_told_of_plain_http and is_plain_http(scope):
+            self._has_told_of_plain_http = True
+            emit(PlainHttpUsed(package=verdict.policy.requirement.package.name, route=found.route))
+        emit(_event(verdict, found, is_enforced=is_refused))
 
 
 def _held(send: Send, scope: Scope, found: Resolved, decision: Decision, known: Known) -> Send:
@@ -159,7 +181,7 @@ def _held(send: Send, scope: Scope, found: Resolved, decision: Decision, known: 
 
 def _event(verdict: Verdict, found: Resolved, *, is_enforced: bool) -> Event:
     """
-    Step 6: what is told of a verdict.
+    What is told of a verdict.
     """
     package, error, operator = verdict.policy.requirement.package.name, verdict.error, verdict.operator
     if isinstance(error, UnavailableError):

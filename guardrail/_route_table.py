@@ -212,15 +212,20 @@ class RouteTable:
         """
         if self.root_path:
             scope = entered(scope, {}, self.root_path)
-        request = Request(scope, route_path_of(scope))
+        path = route_path_of(scope) if scope.get("root_path") else scope["path"]
         if self.level is None:
-            is_clear = is_root_path_clear(scope, scope.get("root_path", ""))
-            return (self.prefixes.find(request.path, request.raw_path) if is_clear else None) or NOT_FOUND
+            return self._find_by_prefix(scope, path) or NOT_FOUND
         try:
-            return self.level.find(request)
+            return self.level.find(Request(scope, path))
         except ValueError:
             # A path convertor refused its text (int() does, over 4,300 digits): the router would fail on it.
             return NOT_FOUND
+
+    def _find_by_prefix(self, scope: Scope, path: str) -> Resolved | None:
+        root_path: str = scope.get("root_path", "")
+        if root_path and not is_root_path_clear(scope, root_path):
+            return None
+        return self.prefixes.find(path, scope.get("raw_path") or b"")
 
     def declarations(self) -> Iterable[Declaration]:
         """

@@ -23,8 +23,12 @@ async def run_decided(app: ASGIApp, decision: Decision, scope: Scope, receive: R
     """
     Run *app* with *decision* in force and its operator on the request, over whatever stood there before.
     """
-    scope["user"] = scope["auth"] = decision.operator
-    _set_state(scope, decision.operator)
+    operator = scope["user"] = scope["auth"] = decision.operator
+    state = scope.get("state")
+    if type(state) is dict and "operator" not in state:  # as nearly always
+        state["operator"] = operator
+    else:
+        _set_state(scope, operator)
     token = decision_in_force.set(decision)
     try:
         await app(scope, receive, send)
@@ -40,9 +44,13 @@ def _set_state(scope: Scope, operator: Operator) -> None:
     somebody else wrote, or that a server shares between requests after all: then this request gets its own.
     """
     state: object = scope.get("state")
-    if not isinstance(state, MutableMapping) or "operator" in state:
-        scope["state"] = {**state} if isinstance(state, MutableMapping) else {}
-    scope["state"]["operator"] = operator
+    # A dict is what servers put there. To ask an abstract class costs more than all the rest of this.
+    if not isinstance(state, dict) and not isinstance(state, MutableMapping):
+        scope["state"] = {"operator": operator}
+    elif "operator" in state:
+        scope["state"] = {**state, "operator": operator}
+    else:
+        state["operator"] = operator
 
 
 def checked_send(send: Send, scope: Scope, found: Resolved, decision: Decision, known: Known) -> Send:

@@ -11,7 +11,7 @@ __all__ = ["take_token"]
 _FIELD = b"sec-websocket-protocol"
 
 
-def take_token(scope: Scope, prefix: str | None) -> tuple[Scope, Scope]:
+def take_token(scope: Scope, prefix: str) -> tuple[Scope, Scope]:
     """
     The scope to judge, with the token as a bearer token, and the scope to serve, without it.
 
@@ -19,9 +19,9 @@ def take_token(scope: Scope, prefix: str | None) -> tuple[Scope, Scope]:
 
     Args:
         scope: Of a request, or a WebSocket handshake.
-        prefix: What a subprotocol that is a token begins with; None for no such subprotocols.
+        prefix: What a subprotocol that is a token begins with.
     """
-    if prefix is None or scope["type"] != "websocket":
+    if scope["type"] != "websocket":
         return scope, scope
     offered = _offered(scope)
     found = [one for one in offered if one.startswith(prefix.encode("ascii"))]

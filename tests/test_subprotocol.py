@@ -186,12 +186,11 @@ def test_a_token_stands_once_where_a_server_puts_it_in_both_places() -> None:
     ("kind", "prefix", "field"),
     [
         pytest.param("http", PREFIX, b"bearer.abc", id="no handshake"),
-        pytest.param("websocket", None, b"bearer.abc", id="off"),
         pytest.param("websocket", PREFIX, b"chat.v1", id="no token"),
         pytest.param("websocket", PREFIX, b"xbearer.abc", id="not at the beginning"),
     ],
 )
-def test_without_a_token_the_scope_is_as_it_was(kind: str, prefix: str | None, field: bytes) -> None:
+def test_without_a_token_the_scope_is_as_it_was(kind: str, prefix: str, field: bytes) -> None:
     """
     The very object, not a copy.
     """
