@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .._asgi import ASGIApp, Receive, Scope, Send
 from .._urls import is_loopback
-from ..issuer import Client, EmbeddedIssuer, load_clients
+from ..issuer import Client, EmbeddedIssuer, Fault, load_clients
 from ._client_words import KEYS, parse_client
 from ._errors import UsageError
 from ._servers import listen, server_for
@@ -80,7 +80,9 @@ def _add_clients(parser: argparse.ArgumentParser) -> None:
         metavar=("ID", "KEY=VALUE"),
         help='a client, such as: batch scopes="orders:read orders:write" '
         "audiences=https://api.example.com/orders operator=svc-batch access_group=Orders:Api "
-        f"token_lifetime=600; its secret is generated and shown once; keys: {', '.join(KEYS)}",
+        "token_lifetime=600; its secret is generated and shown once. A public client, with PKCE: app "
+        "public=true grant_types=authorization_code redirect_uris=... ; one with a key, for "
+        f"private_key_jwt: jwks=FILE. Keys: {', '.join(KEYS)}",
     )
 
 
@@ -130,10 +132,23 @@ def _announce(issuer: EmbeddedIssuer, *, host: str, has_name: bool) -> None:
     print("*" * 72)
     print(f"issuer   {issuer.url}")
     for client in issuer.clients:
-        secret = client.client_secret or "(public client)"
+        secret = client.client_secret or ("(public client)" if client.is_public else "(has a key)")
         print(f"client   {client.client_id}   secret {secret}   (shown once)")
         print(f"         scopes {' '.join(sorted(client.scopes))}   audiences {' '.join(client.audiences)}")
-    print("\nFor a token, with the secret of a client:")
-    client_id = issuer.clients[0].client_id
-    print(f"GUARDRAIL_CLIENT_SECRET=... guardrail token --issuer {issuer.url} --client-id {client_id}")
+    _announce_use(issuer)
+    if not has_name:  # what comes by a proxy is refused
+        print(f"\nTo see clients cope, let token requests fail; fault is none, {', '.join(Fault.KINDS)}:")
+        print(f"curl -d fault=rate_limited -d seconds=30 -d times=2 {issuer.url}/faults")
     print("Ctrl-C ends it.", flush=True)
+
+
+def _announce_use(issuer: EmbeddedIssuer) -> None:
+    """
+    Say how to get a token, unless every client needs a browser or a key for it.
+    """
+    client_ids = [client.client_id for client in issuer.clients if client.client_secret]
+    if client_ids:
+        print("\nFor a token, with the secret of a client:")
+        print(
+            f"GUARDRAIL_CLIENT_SECRET=... guardrail token --issuer {issuer.url} --client-id {client_ids[0]}"
+        )

@@ -7,7 +7,8 @@ prove who they are on its consent page, and its keys, codes and refresh tokens a
 
 from ._app import EmbeddedIssuer
 from ._clients import Client, new_secret
+from ._faults import Fault, Faults
 from ._keys import SigningKeys
 from ._registrations import load_clients
 
-__all__ = ["Client", "EmbeddedIssuer", "SigningKeys", "load_clients", "new_secret"]
+__all__ = ["Client", "EmbeddedIssuer", "Fault", "Faults", "SigningKeys", "load_clients", "new_secret"]

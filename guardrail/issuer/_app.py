@@ -9,14 +9,20 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
+from ._access_tokens import AccessTokens
+from ._assertions import ClientAssertions
+from ._authentication import ClientAuthentication
 from ._authorize import PENDING_LIFETIME, AuthorizationEndpoint
-from ._clients import Client, strings
+from ._client_rules import strings
+from ._clients import Client
 from ._endpoints import Endpoints
+from ._faults import Faults
 from ._grants import TokenEndpoint
 from ._keys import SigningKeys
 from ._metadata import issuer_path
 from ._stores import AuthorizationCodes, OneTimeStore, RefreshTokens
-from ._tokens import Minter, access_token_claims
+from ._token_states import TokenStates
+from ._tokens import Issuance, Minter, access_token_claims
 
 
 class EmbeddedIssuer:
@@ -32,6 +38,7 @@ class EmbeddedIssuer:
         algorithm: What it signs with: ``RS256``, ``PS256``, ``ES256`` or ``EdDSA``.
         clock: Current time in seconds since the epoch.
         users: Whom the consent page offers to be.
+        faults: How the token endpoint misbehaves; ``None``: not, until `faults` or ``POST /faults`` says so.
 
     Raises:
         ValueError: The URL is no issuer URL, two clients have one name, the algorithm is another, or there
@@ -46,11 +53,13 @@ class EmbeddedIssuer:
         algorithm: str = "RS256",
         clock: Callable[[], float] = time.time,
         users: Iterable[str] = ("alice",),
+        faults: Faults | None = None,
     ) -> None:
         path = issuer_path(url)
         self._url = url
         self._clients = _by_client_id(clients)
-        self._minter = Minter(issuer=url, keys=SigningKeys(algorithm), clock=clock)
+        self._faults = faults or Faults()
+        self._minter = Minter(url, SigningKeys(algorithm), AccessTokens(clock=clock), clock=clock)
         endpoints = self._endpoints(strings(users, name="users"), clock=clock)
         self._app = Starlette(routes=endpoints.routes(path))
         # An endpoint has one address: a redirect would have the client send its secret a second time.
@@ -72,6 +81,13 @@ class EmbeddedIssuer:
         The keys it signs with; rotating them here is the same as ``POST /rotate``.
         """
         return self._minter.keys
+
+    @property
+    def faults(self) -> Faults:
+        """
+        How the token endpoint misbehaves; injecting a fault here is the same as ``POST /faults``.
+        """
+        return self._faults
 
     @property
     def clients(self) -> tuple[Client, ...]:
@@ -116,18 +132,19 @@ class EmbeddedIssuer:
         subject = subject or client.operator or client.client_id
         scope = frozenset(strings(scope, name="scope"))
         lifetime = client.token_lifetime if lifetime is None else lifetime
-        claims = access_token_claims(client, subject=subject, scope=scope, audience=audience)
-        return self._minter.mint(claims, lifetime=lifetime)
+        claims = access_token_claims(client, subject=subject, scope=scope, audience=(audience,))
+        return self._minter.mint(Issuance(claims, lifetime))
 
     def _endpoints(self, users: tuple[str, ...], *, clock: Callable[[], float]) -> Endpoints:
         """
-        Give the two endpoints one memory of codes and refresh tokens.
+        Give the endpoints one memory of codes and tokens.
         """
         if not users:
             raise ValueError('users must name at least one, such as ("alice",)')
-        refresh_tokens = RefreshTokens(clock=clock)
+        minter = self._minter
+        authentication = self._authentication(clock=clock)
+        refresh_tokens = RefreshTokens(clock=clock, on_revoke=minter.access_tokens.revoke_family)
         codes = AuthorizationCodes(clock=clock, revoke=refresh_tokens.revoke)
-        token = TokenEndpoint(self._clients, minter=self._minter, codes=codes, refresh_tokens=refresh_tokens)
         authorization = AuthorizationEndpoint(
             issuer=self._url,
             clients=self._clients,
@@ -136,7 +153,20 @@ class EmbeddedIssuer:
             pending=OneTimeStore(lifetime=PENDING_LIFETIME, clock=clock),
             clock=clock,
         )
-        return Endpoints(issuer=self._url, keys=self.keys, token=token, authorization=authorization)
+        return Endpoints(
+            issuer=self._url,
+            clients=self._clients,
+            keys=self.keys,
+            faults=self._faults,
+            token=TokenEndpoint(authentication, minter, codes=codes, refresh_tokens=refresh_tokens),
+            token_states=TokenStates(authentication, minter, refresh_tokens),
+            authorization=authorization,
+        )
+
+    def _authentication(self, *, clock: Callable[[], float]) -> ClientAuthentication:
+        audiences = (self._url, f"{self._url.rstrip('/')}/token")
+        assertions = ClientAssertions(self._clients, audiences=audiences, clock=clock)
+        return ClientAuthentication(self._clients, assertions)
 
 
 def _by_client_id(clients: Iterable[Client]) -> dict[str, Client]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from ._clients import Client
 from ._errors import AuthorizationError, OAuthError
-from ._parameters import requested_audience, requested_scope, required_parameter
+from ._parameters import Parameters, requested_audience, requested_scope, required_parameter
 from ._stores import AuthorizationCodes, Grant, IssuedCode, OneTimeStore
 
 PENDING_LIFETIME: Final = 600.0  # seconds a consent page waits for its decision
@@ -32,11 +32,11 @@ class AuthorizationRequest:
     state: str | None
     code_challenge: str
     scope: frozenset[str]
-    audience: str
+    audience: tuple[str, ...]
 
 
 def validate_authorization_request(
-    parameters: Mapping[str, str], *, clients: Mapping[str, Client]
+    parameters: Parameters, *, clients: Mapping[str, Client]
 ) -> AuthorizationRequest:
     """
     Validate an authorization request (RFC 6749 §4.1.1, RFC 7636 §4.3).
@@ -53,16 +53,14 @@ def validate_authorization_request(
     try:
         code_challenge = _code_challenge(parameters, client=client)
         scope = requested_scope(parameters, allowed=client.scopes)
-        audience = requested_audience(parameters, allowed=client.audiences)
+        audience = requested_audience(parameters, allowed=client.audiences, default=client.audiences[:1])
     except OAuthError as exc:
         told = (exc.code, exc.description)
         raise AuthorizationError(*told, redirect_uri=redirect_uri, state=state) from exc
     return AuthorizationRequest(client.client_id, redirect_uri, state, code_challenge, scope, audience)
 
 
-def _client_and_redirect_uri(
-    parameters: Mapping[str, str], *, clients: Mapping[str, Client]
-) -> tuple[Client, str]:
+def _client_and_redirect_uri(parameters: Parameters, *, clients: Mapping[str, Client]) -> tuple[Client, str]:
     """
     Find the client and a redirect URI of its own, compared exactly (RFC 9700 §2.1).
     """
@@ -75,7 +73,7 @@ def _client_and_redirect_uri(
     return client, redirect_uri
 
 
-def _code_challenge(parameters: Mapping[str, str], *, client: Client) -> str:
+def _code_challenge(parameters: Parameters, *, client: Client) -> str:
     """
     Return the code challenge of a request for a code, the only response type there is.
     """
@@ -118,7 +116,7 @@ class AuthorizationEndpoint:
     pending: OneTimeStore[AuthorizationRequest]
     clock: Callable[[], float]
 
-    def ask(self, parameters: Mapping[str, str]) -> tuple[str, AuthorizationRequest]:
+    def ask(self, parameters: Parameters) -> tuple[str, AuthorizationRequest]:
         """
         Return a validated request and the one-time request ID that its decision must name.
 
@@ -129,7 +127,7 @@ class AuthorizationEndpoint:
         request = validate_authorization_request(parameters, clients=self.clients)
         return self.pending.put(request), request
 
-    def decide(self, parameters: Mapping[str, str]) -> str:
+    def decide(self, parameters: Parameters) -> str:
         """
         Return where the browser goes after the user decided.
 

@@ -2,6 +2,7 @@
 The endpoints of the embedded issuer as ASGI routes: requests in, pure parts asked, responses out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,22 +11,25 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ._authorize import AuthorizationEndpoint, authorization_response
+from ._clients import Client
 from ._errors import AuthorizationError, OAuthError
+from ._faults import Faults, read_fault
 from ._grants import TokenEndpoint
 from ._http import (
     CORS,
     NO_STORE,
     answering,
-    is_local,
     page,
     preflight,
     query_parameters,
     read_parameters,
     refuse_as_page,
+    require_local,
 )
 from ._keys import SigningKeys
 from ._metadata import metadata, metadata_paths
 from ._pages import consent_page, welcome_page
+from ._token_states import TokenStates
 
 _KEEP_PREVIOUS: Final = {"true": True, "false": False}
 _CACHE: Final = {"Cache-Control": "public, max-age=60"}  # seconds; short, because keys rotate under test
@@ -38,8 +42,11 @@ class Endpoints:
     """
 
     issuer: str
+    clients: Mapping[str, Client]
     keys: SigningKeys
+    faults: Faults
     token: TokenEndpoint
+    token_states: TokenStates
     authorization: AuthorizationEndpoint
 
     def routes(self, path: str) -> list[Route]:
@@ -63,9 +70,13 @@ class Endpoints:
             Route(f"{prefix}/jwks", preflight, methods=["OPTIONS"]),
             Route(f"{prefix}/token", answering(self.serve_token, headers=CORS), methods=["POST"]),
             Route(f"{prefix}/token", preflight, methods=["OPTIONS"]),
+            Route(f"{prefix}/revoke", answering(self.serve_revocation, headers=CORS), methods=["POST"]),
+            Route(f"{prefix}/revoke", preflight, methods=["OPTIONS"]),
+            Route(f"{prefix}/introspect", answering(self.serve_introspection), methods=["POST"]),
             Route(authorize, answering(self.serve_consent, refuse=refuse)),
             Route(authorize, answering(self.serve_decision, refuse=refuse), methods=["POST"]),
             Route(f"{prefix}/rotate", answering(self.serve_rotation), methods=["POST"]),
+            Route(f"{prefix}/faults", answering(self.serve_faults), methods=["POST"]),
         ]
 
     async def serve_welcome(self, _request: Request) -> Response:
@@ -78,7 +89,7 @@ class Endpoints:
         """
         Publish the metadata document (RFC 8414 §3.2).
         """
-        clients = self.token.clients.values()
+        clients = self.clients.values()
         return JSONResponse(metadata(self.issuer, algorithm=self.keys.algorithm, clients=clients))
 
     async def serve_jwks(self, _request: Request) -> Response:
@@ -89,11 +100,33 @@ class Endpoints:
 
     async def serve_token(self, request: Request) -> Response:
         """
-        Answer a token request (RFC 6749 §3.2).
+        Answer a token request (RFC 6749 §3.2), or misbehave as it was told to.
         """
+        fault = self.faults.take()
+        if fault is not None:
+            await self.faults.sleep(fault.delay)
+            instead = fault.response(token_endpoint=f"{self.issuer.rstrip('/')}/token")
+            if instead is not None:
+                return instead
         parameters = await read_parameters(request)
         authorization = request.headers.getlist("authorization")
-        answer = self.token.answer(parameters, authorization=authorization)
+        answer = self.token.answer(parameters, authorization=authorization, fault=fault)
+        return JSONResponse(answer, headers=NO_STORE)
+
+    async def serve_revocation(self, request: Request) -> Response:
+        """
+        Revoke a token (RFC 7009 §2): 200 whatever it was.
+        """
+        authorization = request.headers.getlist("authorization")
+        self.token_states.revoke(await read_parameters(request), authorization=authorization)
+        return Response(headers=NO_STORE)
+
+    async def serve_introspection(self, request: Request) -> Response:
+        """
+        Tell what a token is (RFC 7662 §2.2).
+        """
+        authorization = request.headers.getlist("authorization")
+        answer = self.token_states.introspect(await read_parameters(request), authorization=authorization)
         return JSONResponse(answer, headers=NO_STORE)
 
     async def serve_consent(self, request: Request) -> Response:
@@ -117,13 +150,25 @@ class Endpoints:
 
         The loop waits for the new key, a tenth of a second with RSA: two rotations at once cannot lose one.
         """
-        if not is_local(request):
-            raise OAuthError("access_denied", "only a program on this machine may rotate", status=403)
+        require_local(request)
         parameters = await read_parameters(request)
         keep_previous = _KEEP_PREVIOUS.get(parameters.get("keep_previous", "true"))
         if keep_previous is None:
             raise OAuthError("invalid_request", "keep_previous must be true or false")
         return JSONResponse({"kid": self.keys.rotate(keep_previous=keep_previous)}, headers=NO_STORE)
+
+    async def serve_faults(self, request: Request) -> Response:
+        """
+        Let the following token requests meet a fault, or none, for programs on this machine only.
+        """
+        require_local(request)
+        fault, times = read_fault(await read_parameters(request))
+        if fault is None:
+            self.faults.clear()
+            return JSONResponse({"fault": "none"}, headers=NO_STORE)
+        self.faults.inject(fault, times=times)
+        content = {"fault": fault.kind, "seconds": fault.seconds, "times": times}
+        return JSONResponse(content, headers=NO_STORE)
 
     def _refuse_authorization(self, error: OAuthError) -> Response:
         """

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from ._errors import OAuthError
 from ._pages import content_security_policy, refusal_page
-from ._parameters import parse_parameters
+from ._parameters import Parameters, parse_parameters
 
 BODY_LIMIT: Final = 64 * 1024  # bytes; a token request has a few hundred
 QUERY_LIMIT: Final = 8 * 1024  # bytes; pending requests keep their state, so it must be bounded
@@ -30,7 +30,7 @@ _PREFLIGHT: Final = CORS | {
 _FORWARDED: Final = frozenset({"origin", "forwarded", "x-forwarded-for"})
 
 
-async def read_parameters(request: Request) -> dict[str, str]:
+async def read_parameters(request: Request) -> Parameters:
     """
     Read the form of a request; a request without body has no parameters.
 
@@ -39,14 +39,14 @@ async def read_parameters(request: Request) -> dict[str, str]:
     """
     body = await _read_body(request)
     if not body:
-        return {}
+        return Parameters()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise OAuthError("invalid_request", "send application/x-www-form-urlencoded", status=415)
     return parse_parameters(body)
 
 
-def query_parameters(request: Request) -> dict[str, str]:
+def query_parameters(request: Request) -> Parameters:
     """
     Read the parameters in the query of a request.
 
@@ -72,6 +72,17 @@ async def _read_body(request: Request) -> bytes:
     except ClientDisconnect as exc:
         raise OAuthError("invalid_request", "the body ended early") from exc
     return bytes(body)
+
+
+def require_local(request: Request) -> None:
+    """
+    Refuse what does not come from a program on this machine.
+
+    Raises:
+        OAuthError: ``access_denied``.
+    """
+    if not is_local(request):
+        raise OAuthError("access_denied", "only a program on this machine may do this", status=403)
 
 
 def is_local(request: Request) -> bool:

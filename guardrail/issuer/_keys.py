@@ -99,6 +99,13 @@ class SigningKeys:
         """
         return self._published[0]
 
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """
+        The key IDs of the published keys.
+        """
+        return frozenset(key.kid for key in self._published)
+
     def jwks(self) -> dict[str, object]:
         """
         Return the JWK Set of the public keys, the current one first (RFC 7517 §5).

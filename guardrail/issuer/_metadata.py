@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
-from ._clients import GRANT_TYPES, Client
+from ._client_rules import ASSERTION_ALGORITHMS, AUTH_METHODS, GRANT_TYPES
+from ._clients import Client
 
 # Narrower than RFC 8414 §2 (no query, no fragment): also no user information and nothing to percent-encode,
 # so that the URL can be compared, routed and printed as it stands.
@@ -60,16 +61,31 @@ def metadata(issuer: str, *, algorithm: str, clients: Iterable[Client]) -> dict[
         "issuer": issuer,
         "authorization_endpoint": f"{base}/authorize",
         "token_endpoint": f"{base}/token",
+        "revocation_endpoint": f"{base}/revoke",
+        "introspection_endpoint": f"{base}/introspect",
         "jwks_uri": f"{base}/jwks",
         "scopes_supported": sorted(frozenset[str]().union(*(client.scopes for client in clients))),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": sorted(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         # OpenID Connect Discovery §3 requires these two of whoever answers at openid-configuration; no ID
         # token is ever issued.
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [algorithm],
-    }
+    } | _client_authentication()
+
+
+def _client_authentication() -> dict[str, object]:
+    """
+    Say how clients authenticate at each endpoint that programs call (RFC 8414 §2).
+    """
+    algorithms = list(ASSERTION_ALGORITHMS)
+    confidential = [method for method in AUTH_METHODS if method != "none"]
+    methods = {"token": list(AUTH_METHODS), "revocation": list(AUTH_METHODS), "introspection": confidential}
+    supported: dict[str, object] = {}
+    for endpoint, names in methods.items():
+        supported[f"{endpoint}_endpoint_auth_methods_supported"] = names
+        supported[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = algorithms
+    return supported

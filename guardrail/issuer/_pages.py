@@ -57,7 +57,7 @@ def consent_page(request: AuthorizationRequest, *, request_id: str, users: Seque
     values = {
         "client_id": request.client_id,
         "scope": " ".join(sorted(request.scope)),
-        "audience": request.audience,
+        "audience": " ".join(request.audience),
         "redirect_uri": request.redirect_uri,
         "request_id": request_id,
     }

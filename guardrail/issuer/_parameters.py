@@ -1,8 +1,8 @@
 """
-Request parameters of the two endpoints: parsing, and the two that both read.
+Request parameters of the endpoints: parsing, and the two that several read.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -10,15 +10,37 @@ from ._errors import OAuthError
 
 MAX_PARAMETERS: Final = 100  # parameters in one request; no grant knows more than ten
 
+# RFC 8707 §2, RFC 8693 §2.1: the only parameters that may be included more than once.
+_REPEATABLE: Final = frozenset({"audience", "resource"})
 
-def parse_parameters(encoded: bytes) -> dict[str, str]:
+
+class Parameters(dict[str, str]):
+    """
+    Request parameters by name. Of *audience* and *resource*, which may be repeated, `all_of` has every value.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = tuple(pairs)
+        super().__init__(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Parameters({list(self)})"  # names only: among the values are secrets and tokens
+
+    def all_of(self, name: str) -> tuple[str, ...]:
+        """
+        Return the values of one parameter in their order, each once; none when it is missing.
+        """
+        return tuple(dict.fromkeys(value for other, value in self._pairs if other == name))
+
+
+def parse_parameters(encoded: bytes) -> Parameters:
     """
     Parse ``application/x-www-form-urlencoded`` parameters, from a body or a query.
 
     Does not bound the length: the caller has.
 
     Raises:
-        OAuthError: ``invalid_request``: not UTF-8, too many, or one parameter twice.
+        OAuthError: ``invalid_request``: not UTF-8, too many, or one twice that may not be repeated.
     """
     try:
         pairs = parse_qsl(
@@ -26,15 +48,15 @@ def parse_parameters(encoded: bytes) -> dict[str, str]:
         )
     except ValueError as exc:
         raise OAuthError("invalid_request", "the parameters cannot be parsed") from exc
-    parameters = dict(pairs)
+    once = [name for name, _ in pairs if name not in _REPEATABLE]
     # RFC 6749 §3.1, §3.2: parameters MUST NOT be included more than once.
-    if len(parameters) != len(pairs):
+    if len(set(once)) != len(once):
         raise OAuthError("invalid_request", "a parameter is included more than once")
     # RFC 6749 §3.1, §3.2: a parameter without a value MUST be treated as if it were omitted.
-    return {name: value for name, value in parameters.items() if value}
+    return Parameters((name, value) for name, value in pairs if value)
 
 
-def required_parameter(parameters: Mapping[str, str], *, name: str) -> str:
+def required_parameter(parameters: Parameters, *, name: str) -> str:
     """
     Return the parameter.
 
@@ -46,7 +68,7 @@ def required_parameter(parameters: Mapping[str, str], *, name: str) -> str:
     return parameters[name]
 
 
-def requested_scope(parameters: Mapping[str, str], *, allowed: Collection[str]) -> frozenset[str]:
+def requested_scope(parameters: Parameters, *, allowed: Collection[str]) -> frozenset[str]:
     """
     Return the scope asked for, or all that is allowed when none was (RFC 6749 §3.3).
 
@@ -61,15 +83,18 @@ def requested_scope(parameters: Mapping[str, str], *, allowed: Collection[str]) 
     return scope
 
 
-def requested_audience(parameters: Mapping[str, str], *, allowed: Sequence[str]) -> str:
+def requested_audience(
+    parameters: Parameters, *, allowed: Sequence[str], default: Sequence[str]
+) -> tuple[str, ...]:
     """
-    Return the audience asked for with *audience* or *resource* (RFC 8707 §2), or the first allowed one.
+    Return the audience asked for with *resource* (RFC 8707 §2) or *audience*, or the default.
 
     Raises:
         OAuthError: ``invalid_target``: not an allowed one, or the two parameters disagree.
     """
-    asked = {parameters[name] for name in ("audience", "resource") if name in parameters} or {allowed[0]}
-    audience = asked.pop()
-    if asked or audience not in allowed:
+    resources, audiences = parameters.all_of("resource"), parameters.all_of("audience")
+    do_disagree = bool(resources and audiences) and set(resources) != set(audiences)
+    asked = resources or audiences or tuple(default)
+    if do_disagree or not set(asked).issubset(allowed):
         raise OAuthError("invalid_target", "the audience is not one this client may have")
-    return audience
+    return asked

@@ -7,9 +7,10 @@ from dataclasses import fields
 from os import PathLike
 from typing import Any, Final
 
+from ._client_rules import NO_SECRET_METHODS
 from ._clients import Client, new_secret
 
-_KNOWN: Final = frozenset({field.name for field in fields(Client)} | {"public"})
+_KNOWN: Final = frozenset({field.name for field in fields(Client) if field.init} | {"public"})
 _REQUIRED: Final = ("client_id", "scopes", "audiences")
 
 
@@ -17,9 +18,9 @@ def load_clients(path: str | PathLike[str]) -> tuple[Client, ...]:
     """
     Read the ``[[client]]`` tables of a TOML file; their keys are the arguments of ``Client``.
 
-    A table without *client_secret* gets a generated one, which is then nowhere but in the returned value;
-    ``public = true`` makes a public client instead. Does not look for two clients of one name: that is
-    ``EmbeddedIssuer``'s to refuse.
+    A table without *client_secret* gets a generated one, which is then nowhere but in the returned value.
+    One with *jwks* gets none, nor does a public client: ``public = true``, or ``auth_method = "none"``. Does
+    not look for two clients of one name: that is ``EmbeddedIssuer``'s to refuse.
 
     Raises:
         OSError: The file cannot be read.
@@ -63,16 +64,16 @@ def _client(table: dict[str, Any], *, where: str) -> Client:
 
 def _secret(table: dict[str, Any]) -> str | None:
     """
-    Decide the secret of one table: its own, a generated one, or none for a public client.
+    Decide the secret of one table: its own, a generated one, or none for a client that needs none.
     """
     is_public = table.get("public", False)
     if type(is_public) is not bool:
         raise ValueError("public must be true or false")
-    if is_public and "client_secret" in table:
-        raise ValueError("a public client has no client_secret: remove it, or public = true")
-    if is_public:
-        return None
-    secret: str = table.get("client_secret", new_secret())
+    for name in ("client_secret", "jwks"):
+        if is_public and name in table:
+            raise ValueError(f"a public client has no {name}: remove it, or public = true")
+    needs_none = is_public or "jwks" in table or table.get("auth_method") in NO_SECRET_METHODS
+    secret: str | None = table.get("client_secret", None if needs_none else new_secret())
     return secret
 
 

@@ -41,7 +41,7 @@ class Grant:
     client_id: str
     subject: str
     scope: frozenset[str]
-    audience: str
+    audience: tuple[str, ...]
     auth_time: int
     family: str = field(default_factory=_random_name, repr=False)
 
@@ -142,11 +142,15 @@ class RefreshTokens:
 
     A token is the family's name, a dot and a secret. So a used token is known for one without a record of
     every token ever used, and only the digest of the latest secret is kept.
+
+    Args:
+        on_revoke: Called with each family that is revoked, whether or not it has a refresh token.
     """
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Callable[[], float], on_revoke: Callable[[str], None]) -> None:
         self._families: TLRUCache[str, _Family] = TLRUCache(CAPACITY, _expires_at, timer=clock)
         self._clock = clock
+        self._on_revoke = on_revoke
 
     def issue(self, grant: Grant, *, lifetime: float) -> str:
         """
@@ -176,9 +180,18 @@ class RefreshTokens:
         self.revoke(name)
         raise OAuthError("invalid_grant", "the refresh token is unknown, expired, revoked or used")
 
+    def family_of(self, token: str) -> Grant:
+        """
+        Return the grant whose family a token is of, be it the latest or a used one; does not use it up.
+
+        Raises:
+            KeyError: There is no such family, or not any more.
+        """
+        return self._families[token.partition(".")[0]].grant
+
     def revoke(self, family: str) -> None:
         """
         Forget a family; unknown ones are none's.
         """
-        with suppress(KeyError):
-            del self._families[family]
+        self._families.pop(family, None)
+        self._on_revoke(family)

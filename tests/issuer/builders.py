@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import httpx
@@ -192,5 +193,46 @@ async def obtain_tokens(http: httpx.AsyncClient, **changes: str | None) -> dict[
     """
     code = await obtain_code(http, **changes)
     response = await http.post("/token", data=code_parameters(code))
+    assert response.status_code == 200
+    return dict(response.json())
+
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+def exchange_parameters(subject_token: str, /, **changes: str | None) -> dict[str, str]:
+    """
+    Build the parameters of a good token exchange of the gateway's, then change them.
+    """
+    good = {
+        "grant_type": TOKEN_EXCHANGE,
+        "client_id": "gateway",
+        "client_secret": SECRET,
+        "subject_token": subject_token,
+        "subject_token_type": ACCESS_TOKEN,
+    }
+    return changed(good, **changes)
+
+
+def a_gateway(client_id: str = "gateway", **changes: Any) -> Client:
+    """
+    Build a client that may exchange tokens.
+    """
+    good: dict[str, Any] = {
+        "client_secret": SECRET,
+        "scopes": ["orders:read", "orders:write"],
+        "audiences": [BILLING, ORDERS],
+        "grant_types": [TOKEN_EXCHANGE, "client_credentials"],
+    }
+    return Client(client_id, **good | changes)
+
+
+async def introspect(http: httpx.AsyncClient, token: str) -> dict[str, object]:
+    """
+    Ask as the orders service what a token is.
+    """
+    response = await http.post("/introspect", data={"token": token}, headers=basic("orders-service", SECRET))
     assert response.status_code == 200
     return dict(response.json())

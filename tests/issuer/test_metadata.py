@@ -9,6 +9,10 @@ from .builders import ORDERS, SERVICE, URL, WEB, an_issuer, connect
 pytestmark = pytest.mark.anyio
 
 
+ALGORITHMS = ["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
+CONFIDENTIAL = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+
+
 async def test_metadata_names_issuer_and_endpoints() -> None:
     """The metadata document says where everything is and what is supported."""
     async with connect(an_issuer(SERVICE, WEB)) as http:
@@ -18,17 +22,40 @@ async def test_metadata_names_issuer_and_endpoints() -> None:
         "issuer": URL,
         "authorization_endpoint": f"{URL}/authorize",
         "token_endpoint": f"{URL}/token",
+        "revocation_endpoint": f"{URL}/revoke",
+        "introspection_endpoint": f"{URL}/introspect",
         "jwks_uri": f"{URL}/jwks",
         "scopes_supported": ["orders:read", "orders:write"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "grant_types_supported": [
+            "authorization_code",
+            "client_credentials",
+            "refresh_token",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ],
+        "token_endpoint_auth_methods_supported": [*CONFIDENTIAL, "none"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": [*CONFIDENTIAL, "none"],
+        "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "introspection_endpoint_auth_methods_supported": CONFIDENTIAL,
+        "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     }
+
+
+async def test_every_endpoint_of_the_metadata_is_there() -> None:
+    """No endpoint is advertised that is not served."""
+    async with connect(an_issuer(SERVICE, WEB)) as http:
+        metadata = (await http.get("/.well-known/oauth-authorization-server")).json()
+        endpoints = [metadata[name] for name in metadata if name.endswith("_endpoint")]
+        statuses = [(await http.post(url)).status_code for url in endpoints]
+
+    assert len(endpoints) == 4
+    assert set(statuses) <= {400, 401}
 
 
 @pytest.mark.parametrize("document", ["oauth-authorization-server", "openid-configuration"])

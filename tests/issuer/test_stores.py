@@ -15,12 +15,12 @@ def a_grant() -> Grant:
     """
     Build a grant of alice's.
     """
-    return Grant("web", subject="alice", scope=frozenset(), audience=ORDERS, auth_time=int(NOW))
+    return Grant("web", subject="alice", scope=frozenset(), audience=(ORDERS,), auth_time=int(NOW))
 
 
 def test_memory_holds_no_refresh_token() -> None:
     """What is kept of a refresh token is not enough to use it."""
-    tokens = RefreshTokens(clock=Clock())
+    tokens = RefreshTokens(clock=Clock(), on_revoke=[].append)
 
     family, _, secret = tokens.issue(a_grant(), lifetime=60).partition(".")
 
@@ -41,7 +41,7 @@ def test_memory_holds_no_one_time_name() -> None:
 
 def test_refresh_token_families_are_bounded() -> None:
     """The oldest family gives way to new ones, so that memory stays bounded."""
-    tokens = RefreshTokens(clock=Clock())
+    tokens = RefreshTokens(clock=Clock(), on_revoke=[].append)
 
     for _ in range(CAPACITY + 1):
         tokens.issue(a_grant(), lifetime=60)
