@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .._shapes import is_array
 from ._authentication import ClientAuthentication
 from ._errors import OAuthError
 from ._parameters import Parameters, required_parameter
@@ -68,7 +69,7 @@ class TokenStates:
             claims = self.minter.find(required_parameter(parameters, name="token")).claims
         except KeyError:
             return {"active": False}
-        audience = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        audience = claims["aud"] if is_array(claims["aud"]) else [claims["aud"]]
         if claims["client_id"] != client.client_id and not set(client.audiences).intersection(audience):
             return {"active": False}
         return {"active": True, "token_type": "Bearer", **claims}

@@ -2,14 +2,25 @@
 The registered client: what it accepts, what it refuses, and what it keeps to itself.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from guardrail.issuer import Client
+from guardrail.issuer import Client, SigningKeys
 from guardrail.issuer._clients import new_secret
 
 from .builders import CALLBACK, ORDERS, SECRET
+
+
+def keys_of(keys: SigningKeys) -> list[dict[str, Any]]:
+    """
+    Return the public keys as a list of JWKs.
+    """
+    return list(cast("list[dict[str, Any]]", keys.jwks()["keys"]))
+
+
+KEYS = SigningKeys("ES256")
+PRIVATE = {**keys_of(KEYS)[0], "kid": "private", "d": "hunter2"}
 
 
 def a_client(**changes: Any) -> Client:
@@ -42,6 +53,33 @@ def test_client_without_secret_is_public() -> None:
 
     assert public.is_public
     assert not a_client().is_public
+
+
+@pytest.mark.parametrize(
+    ("changes", "methods"),
+    [
+        pytest.param({}, {"client_secret_basic", "client_secret_post"}, id="secret"),
+        pytest.param({"auth_method": "client_secret_post"}, {"client_secret_post"}, id="post alone"),
+        pytest.param({"client_secret": None, "jwks": KEYS.jwks()}, {"private_key_jwt"}, id="keys"),
+        pytest.param(
+            {"client_secret": None, "jwks": KEYS.jwks(), "auth_method": "private_key_jwt"},
+            {"private_key_jwt"},
+            id="keys, said so",
+        ),
+        pytest.param(
+            {"client_secret": None, "grant_types": ["authorization_code"], "redirect_uris": [CALLBACK]},
+            {"none"},
+            id="nothing",
+        ),
+    ],
+)
+def test_methods_follow_from_what_the_client_has(changes: dict[str, Any], methods: set[str]) -> None:
+    """A client may authenticate by what it has the means for, or by the one method that is registered."""
+    client = a_client(**changes)
+
+    assert client.auth_methods == methods
+    assert client.is_public is (methods == {"none"})
+    assert hash(client) == hash(a_client(**changes))
 
 
 def test_representation_hides_the_secret() -> None:
@@ -104,6 +142,27 @@ def test_generated_secrets_are_long_and_differ() -> None:
         pytest.param({"grant_types": []}, "grant_types must be", id="no grant type"),
         pytest.param({"grant_types": ["password"]}, "grant_types must be", id="unknown grant type"),
         pytest.param({"client_secret": None}, "a public client cannot", id="public client credentials"),
+        pytest.param({"jwks": KEYS.jwks()}, "client_secret or jwks, not both", id="secret and keys"),
+        pytest.param({"auth_method": "none"}, "auth_method must be client_secret_basic or", id="secret"),
+        pytest.param({"auth_method": "tls_client_auth"}, "auth_method must be", id="unknown method"),
+        pytest.param({"auth_method": ["none"]}, "auth_method must be", id="method is a list"),
+        pytest.param(
+            {"client_secret": None, "jwks": KEYS.jwks(), "auth_method": "client_secret_post"},
+            "auth_method must be private_key_jwt here",
+            id="keys, post",
+        ),
+        pytest.param({"client_secret": None, "jwks": []}, "jwks must be a JWK Set", id="keys are a list"),
+        pytest.param({"client_secret": None, "jwks": {"keys": []}}, "jwks must be", id="no key"),
+        pytest.param(
+            {"client_secret": None, "jwks": {"keys": [*keys_of(KEYS), PRIVATE]}},
+            "jwks must be .*: a key is private$",
+            id="private key",
+        ),
+        pytest.param(
+            {"client_secret": None, "jwks": {"keys": [*keys_of(KEYS), {"kty": "oct", "k": "aHVudGVyMg"}]}},
+            "jwks must be .*: a key is private$",
+            id="symmetric key",
+        ),
         pytest.param({"grant_types": ["authorization_code"]}, "needs redirect_uris", id="no redirect URI"),
         pytest.param({"operator": ""}, "operator must be", id="empty operator"),
         pytest.param({"operator": 7}, "operator must be", id="operator is a number"),

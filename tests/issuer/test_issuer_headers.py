@@ -36,10 +36,11 @@ async def test_every_response_is_marked(method: str, path: str) -> None:
         pytest.param("GET", "/.well-known/oauth-authorization-server", id="metadata"),
         pytest.param("GET", "/.well-known/openid-configuration", id="OpenID metadata"),
         pytest.param("POST", "/token", id="refused token"),
+        pytest.param("POST", "/revoke", id="refused revocation"),
     ],
 )
 async def test_any_origin_may_read_what_browser_clients_need(method: str, path: str) -> None:
-    """Keys, metadata and token endpoint answer any origin, without credentials."""
+    """Keys, metadata, token and revocation endpoint answer any origin, without credentials."""
     async with connect(an_issuer()) as http:
         response = await http.request(method, path, headers={"Origin": "http://127.0.0.1:8000"})
 
@@ -53,18 +54,20 @@ async def test_any_origin_may_read_what_browser_clients_need(method: str, path: 
         pytest.param("GET", "/authorize", id="consent"),
         pytest.param("POST", "/authorize", id="decision"),
         pytest.param("POST", "/rotate", id="rotation"),
+        pytest.param("POST", "/faults", id="faults"),
+        pytest.param("POST", "/introspect", id="introspection"),
         pytest.param("GET", "/", id="welcome"),
     ],
 )
 async def test_no_origin_may_read_the_rest(method: str, path: str) -> None:
-    """Consent page and rotation answer no other origin: a page could otherwise allow itself."""
+    """The rest answers no other origin: a page could otherwise allow itself, or read what tokens say."""
     async with connect(an_issuer()) as http:
         response = await http.request(method, path, headers={"Origin": "http://127.0.0.1:8000"})
 
     assert "access-control-allow-origin" not in response.headers
 
 
-@pytest.mark.parametrize("path", ["/token", "/jwks", "/.well-known/oauth-authorization-server"])
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/jwks", "/.well-known/oauth-authorization-server"])
 async def test_preflight_allows_what_browser_clients_send(path: str) -> None:
     """A preflight request allows what client_secret_basic needs, and what Swagger UI adds to each request."""
     headers = {"Origin": "http://127.0.0.1:8000", "Access-Control-Request-Method": "POST"}
@@ -78,9 +81,9 @@ async def test_preflight_allows_what_browser_clients_send(path: str) -> None:
     assert {"Authorization", "Content-Type", "X-Requested-With"} == set(allowed)
 
 
-@pytest.mark.parametrize("path", ["/authorize", "/rotate"])
+@pytest.mark.parametrize("path", ["/authorize", "/rotate", "/faults", "/introspect"])
 async def test_preflight_of_the_rest_is_refused(path: str) -> None:
-    """A preflight request for the consent page or the rotation is not allowed anything."""
+    """A preflight request for the consent page, the controls or introspection is not allowed anything."""
     headers = {"Origin": "http://127.0.0.1:8000", "Access-Control-Request-Method": "POST"}
 
     async with connect(an_issuer()) as http:

@@ -81,6 +81,44 @@ def test_public_client_has_no_secret(tmp_path: Path) -> None:
     assert clients[0].is_public
 
 
+KEY_SET = """
+[[client.jwks.keys]]
+kty = "OKP"
+crv = "Ed25519"
+kid = "2026-01"
+x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+"""
+
+
+def test_client_with_keys_gets_no_secret(tmp_path: Path) -> None:
+    """A client whose keys are in the file authenticates with them alone."""
+    client = load_clients(a_file(tmp_path, f"[[client]]\n{REQUIRED}{KEY_SET}"))[0]
+
+    assert client.client_secret is None
+    assert client.auth_methods == {"private_key_jwt"}
+    assert client.keys is not None
+    assert client.keys.key_ids == {"2026-01"}
+
+
+def test_client_of_method_none_is_public(tmp_path: Path) -> None:
+    """The registered method says as much as public does."""
+    method = f'auth_method = "none"\ngrant_types = ["authorization_code"]\nredirect_uris = ["{CALLBACK}"]\n'
+
+    client = load_clients(a_file(tmp_path, f"[[client]]\n{REQUIRED}{method}"))[0]
+
+    assert client.is_public
+
+
+def test_method_with_a_secret_leaves_the_secret_generated(tmp_path: Path) -> None:
+    """A registered method that needs a secret gets one."""
+    path = a_file(tmp_path, f'[[client]]\n{REQUIRED}auth_method = "client_secret_post"\n')
+
+    client = load_clients(path)[0]
+
+    assert client.client_secret
+    assert client.auth_methods == {"client_secret_post"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -103,6 +141,24 @@ def test_public_client_has_no_secret(tmp_path: Path) -> None:
             "[[client]]\n" + REQUIRED + 'public = true\nclient_secret = "hunter2"\n',
             "a public client has no client_secret",
             id="public with secret",
+        ),
+        pytest.param(
+            "[[client]]\n" + REQUIRED + "public = true\n" + KEY_SET,
+            "a public client has no jwks",
+            id="public with keys",
+        ),
+        pytest.param(
+            "[[client]]\n" + REQUIRED + 'auth_method = "private_key_jwt"\n',
+            "auth_method must be none here: .* private_key_jwt needs jwks",
+            id="method without keys",
+        ),
+        pytest.param(
+            "[[client]]\n" + REQUIRED + 'client_secret = "hunter2"\n' + KEY_SET,
+            "client_secret or jwks, not both",
+            id="secret and keys",
+        ),
+        pytest.param(
+            "[[client]]\n" + REQUIRED + "keys = 1\n", 'client 1: unknown key "keys"', id="what is derived"
         ),
         pytest.param(
             "[[client]]\n" + REQUIRED + 'client_secret = ""\n', "client_secret must be", id="empty secret"

@@ -20,7 +20,7 @@ def a_grant() -> Grant:
 
 def test_memory_holds_no_refresh_token() -> None:
     """What is kept of a refresh token is not enough to use it."""
-    tokens = RefreshTokens(clock=Clock(), on_revoke=[].append)
+    tokens = RefreshTokens(clock=Clock(), on_revoke=list[str]().append)
 
     family, _, secret = tokens.issue(a_grant(), lifetime=60).partition(".")
 
@@ -41,7 +41,7 @@ def test_memory_holds_no_one_time_name() -> None:
 
 def test_refresh_token_families_are_bounded() -> None:
     """The oldest family gives way to new ones, so that memory stays bounded."""
-    tokens = RefreshTokens(clock=Clock(), on_revoke=[].append)
+    tokens = RefreshTokens(clock=Clock(), on_revoke=list[str]().append)
 
     for _ in range(CAPACITY + 1):
         tokens.issue(a_grant(), lifetime=60)
