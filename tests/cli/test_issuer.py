@@ -3,6 +3,7 @@
 """
 
 import io
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 from guardrail.cli import main
 from guardrail.cli._oauth import request_token
 from guardrail.cli._servers import listen
+from guardrail.issuer import SigningKeys
 
 from .commands import AUDIENCE, PATIENCE, Ran, claims_of, part_of, started
 from .conftest import Run
@@ -170,6 +172,101 @@ def test_clients_in_a_file_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert status == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["public=true"], id="public"),
+        pytest.param(["auth_method=none"], id="auth method none"),
+        pytest.param(["public=true", "auth_method=none"], id="both"),
+    ],
+)
+def test_a_public_client_in_words_has_no_secret(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """
+    A public client is announced as one, and there is no secret to get a token with.
+    """
+    browser = ["grant_types=authorization_code refresh_token", "redirect_uris=http://127.0.0.1:8000/callback"]
+
+    def check(text: str) -> None:
+        assert "client   app   (public client)" in text.replace("secret ", "")
+        assert "guardrail token" not in text
+        with httpx.Client(trust_env=False) as http:
+            page = http.get(f"{_url(text)}/authorize", params={"client_id": "app"})
+            refused = http.post(f"{_url(text)}/token", data={"client_id": "app", "grant_type": "password"})
+        assert "missing required parameter redirect_uri" in page.text
+        assert refused.json()["error"] == "unsupported_grant_type"  # it needed no secret to be told
+
+    assert _serve_here(["--client", "app", *NEEDED, *browser, *words], check, monkeypatch) == 0
+
+
+def test_a_client_with_a_key_in_words_has_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """
+    ``jwks=FILE`` registers public keys, and an assertion signed with one gets a token.
+    """
+    keys = SigningKeys("ES256")
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(keys.jwks()))
+
+    def check(text: str) -> None:
+        assert "client   signer   (has a key)" in text.replace("secret ", "")
+        claims = {
+            "iss": "signer",
+            "sub": "signer",
+            "aud": _url(text),
+            "jti": "1",
+            "exp": int(time.time()) + 60,
+        }
+        form = {
+            "grant_type": "client_credentials",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": keys.sign(claims, typ="client-authentication+jwt"),
+        }
+        response = httpx.post(f"{_url(text)}/token", data=form, trust_env=False)
+        assert claims_of(response.json()["access_token"])["sub"] == "signer"
+
+    assert _serve_here(["--client", "signer", *NEEDED, f"jwks={file}"], check, monkeypatch) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "says"),
+    [
+        pytest.param("[]", [], "is not a JWK Set in JSON", id="no object"),
+        pytest.param('{"keys": []}', [], "jwks must be a JWK Set of public keys", id="no key"),
+        pytest.param('{"keys": []}', ["public=true"], "is public and has no jwks", id="public"),
+    ],
+)
+def test_a_file_of_no_public_keys_is_refused(
+    run: Run, tmp_path: Path, content: str, words: list[str], says: str
+) -> None:
+    """
+    Nothing is served with keys that nobody could sign for.
+    """
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+
+    ran = run("issuer", "--port", "0", "--client", "signer", *NEEDED, f"jwks={file}", *words)
+
+    assert ran.status == 2
+    assert says in ran.only_line
+
+
+def test_the_announcement_says_how_to_inject_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The line to paste makes the next two token requests fail, and no more.
+    """
+
+    def check(text: str) -> None:
+        found = re.search(r"^curl (.*) (http\S+/faults)$", text, re.MULTILINE)
+        assert found is not None
+        form = dict(pair.split("=") for pair in found[1].split() if pair != "-d")
+        with httpx.Client(trust_env=False) as http:
+            http.post(found[2], data=form).raise_for_status()
+            responses = [http.post(f"{_url(text)}/token") for _ in range(3)]
+        assert [response.status_code for response in responses] == [429, 429, 401]
+        assert responses[0].headers["Retry-After"] == "30"
+
+    assert _serve_here([], check, monkeypatch) == 0
+
+
 @pytest.mark.parametrize("algorithm", ["PS256", "ES256", "EdDSA"])
 def test_the_algorithm_may_be_chosen(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     """
@@ -204,6 +301,7 @@ def test_a_name_of_its_own_is_announced_and_in_its_tokens(monkeypatch: pytest.Mo
         assert _url(text) == "https://login.dev.example.com/tenant"
         assert "OTHER MACHINES CAN REACH IT" in text
         assert "Give it --url" not in text
+        assert "/faults" not in text  # what comes by a proxy is refused
 
     arguments = ["--url", "https://login.dev.example.com/tenant", "--host", "0.0.0.0"]
     assert _serve_here(arguments, check, monkeypatch) == 0
@@ -257,6 +355,15 @@ def test_what_is_no_port_is_refused(run: Run, port: str) -> None:
         pytest.param(["--client", "batch"], "client batch needs scopes=", id="needs"),
         pytest.param(["--client", "batch", *NEEDED, "x=1"], "write KEY=VALUE", id="unknown key"),
         pytest.param(["--client", "batch", *NEEDED, "token_lifetime=0"], "positive number", id="lifetime"),
+        pytest.param(["--client", "a", *NEEDED, "public=yes"], "public=true or public=false", id="public"),
+        pytest.param(["--client", "a", *NEEDED, "public=true"], "a public client cannot", id="public alone"),
+        pytest.param(
+            ["--client", "a", *NEEDED, "public=true", "jwks=x.json"],
+            "cannot read x.json: No such",
+            id="no keys",
+        ),
+        pytest.param(["--client", "a", *NEEDED, "jwks=."], "cannot read .: Is a directory", id="directory"),
+        pytest.param(["--client", "a", *NEEDED, "auth_method=x"], "auth_method must be", id="auth method"),
         pytest.param(["--client", "é", *NEEDED], "client_id must be printable ASCII", id="client ID"),
         pytest.param(["--client", "a", *NEEDED, "--client", "a", *NEEDED], "two clients", id="one ID twice"),
         pytest.param(["--clients", "nowhere.toml"], "cannot read nowhere.toml: No such file", id="no file"),
