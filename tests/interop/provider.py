@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from .outbound import OutboundClient
 from .visitor import REDIRECT_URI, AuthorizationRequest, visit
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ class OidcProvider:
         issuer: The name it goes by: the same, unless somebody stands in front of it.
         resource_base: What the indicators of its resources begin with.
         clients: Secrets by client ID.
+        outbound: The clients for calls of ours, one for each way to authenticate.
     """
 
     http_client: httpx.Client = field(repr=False)
@@ -46,6 +48,7 @@ class OidcProvider:
     issuer: str
     resource_base: str
     clients: Mapping[str, str] = field(repr=False)
+    outbound: tuple[OutboundClient, ...] = ()
 
     def known_as(self, issuer: str) -> "OidcProvider":
         """
@@ -94,13 +97,40 @@ class OidcProvider:
         Raises:
             httpx.HTTPStatusError: The provider refused.
         """
-        request = AuthorizationRequest("storefront", scope, self.resource(resource_name))
+        storefront = OutboundClient(
+            "storefront", "client_secret_basic", secret=self.clients["storefront"], key=None
+        )
+        return self.tokens_of_person(login, resource_name, client=storefront, scope=scope)
+
+    def tokens_of_person(
+        self, login: str, resource_name: str, *, client: OutboundClient, scope: str = "openid orders:read"
+    ) -> dict[str, str]:
+        """
+        Obtain the tokens that a person lets *client* have; among them a ``refresh_token``, if it may use one.
+
+        Raises:
+            httpx.HTTPStatusError: The provider refused.
+        """
+        request = AuthorizationRequest(client.client_id, scope, self.resource(resource_name))
         with visit(self.url) as person:
-            form = request.redemption(_sign_in(person, request, login=login))
-            credentials = (request.client_id, self.clients[request.client_id])
-            response = person.post("/token", data=form, auth=credentials).raise_for_status()
+            form = request.redemption(_sign_in(person, request, login=login)) | client.form(self.issuer)
+            response = person.post("/token", data=form, headers=client.headers()).raise_for_status()
         tokens: dict[str, str] = response.json()
         return tokens
+
+    def outbound_client(self, name: str) -> OutboundClient:
+        """
+        Find a client for calls of ours by its name in ``outbound.mjs``.
+        """
+        return next(client for client in self.outbound if client.name == name)
+
+    def ask(self, path: str, client: OutboundClient, **form: str) -> httpx.Response:
+        """
+        Post a form as *client* would, to ``/token``, ``/token/introspection`` or ``/token/revocation``.
+        """
+        return self.http_client.post(
+            f"{self.url}{path}", data=form | client.form(self.issuer), headers=client.headers()
+        )
 
     def stage(self) -> None:
         """
@@ -186,7 +216,9 @@ def run_provider(node: str, *, log: Path, http_client: httpx.Client) -> Iterator
             text=True,
         )
         try:
-            yield OidcProvider(http_client, **_read_ready_line(process, log))
+            ready = _read_ready_line(process, log)
+            outbound = tuple(OutboundClient(**client) for client in ready.pop("outbound"))
+            yield OidcProvider(http_client, **ready, outbound=outbound)
         finally:
             _stop(process)
 

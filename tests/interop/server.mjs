@@ -22,6 +22,7 @@ import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'n
 import { createServer } from 'node:http';
 
 import { ACCOUNTS, EXTRA_CLAIMS } from './claims.mjs';
+import { OUTBOUND_CLIENTS, privateKeys } from './outbound.mjs';
 
 // Standard output carries one line; oidc-provider prints its development warnings through the console.
 globalThis.console = new Console(process.stderr);
@@ -99,6 +100,7 @@ const APPLICATION = {
   token_endpoint_auth_method: 'client_secret_basic',
 };
 CLIENTS.push(APPLICATION);
+CLIENTS.push(...OUTBOUND_CLIENTS.map((client) => ({ ...client, scope: `openid ${SCOPE}` })));
 
 /** What a token says beyond the provider's own claims; a person's, when they signed in (RFC 9068 §2.2.1). */
 function extraTokenClaims(ctx, token) {
@@ -158,6 +160,8 @@ function createProvider(issuer) {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       encryption: { enabled: true }, // else it will not publish keys with `use: enc`
       resourceIndicators: {
         enabled: true,
@@ -168,6 +172,9 @@ function createProvider(issuer) {
         },
       },
     },
+    // Without `offline_access` and its conditions: whoever may use a refresh token gets one, good once.
+    issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: true,
     ttl: { AccessToken: LIFETIME, ClientCredentials: LIFETIME },
   });
 }
@@ -226,7 +233,19 @@ const server = createServer((request, response) => {
 server.listen(0, '127.0.0.1', () => {
   const url = `http://127.0.0.1:${server.address().port}`;
   const secrets = CLIENTS.map(({ client_id: id, client_secret: secret }) => [id, secret]);
-  const ready = { url, issuer: url, resource_base: RESOURCE_BASE, clients: Object.fromEntries(secrets) };
+  const outbound = OUTBOUND_CLIENTS.map((client) => ({
+    client_id: client.client_id,
+    auth_method: client.token_endpoint_auth_method,
+    secret: client.client_secret ?? null,
+    key: privateKeys[client.client_id] ?? null,
+  }));
+  const ready = {
+    url,
+    issuer: url,
+    resource_base: RESOURCE_BASE,
+    clients: Object.fromEntries(secrets),
+    outbound,
+  };
   process.stdout.write(`${JSON.stringify(ready)}\n`);
 });
 
