@@ -84,9 +84,11 @@ def test_starlette_api_without_a_token() -> None:
 
 def test_clients_file() -> None:
     """
-    The example registrations load; the public client has no secret.
+    The example registrations load; the public client has no secret, and each authenticates as it says.
     """
     clients = {client.client_id: client for client in load_clients(EXAMPLES / "clients.toml")}
 
     assert clients["orders-batch"].operator == "svc-orders-batch"
     assert [client_id for client_id, client in clients.items() if client.is_public] == ["orders-app"]
+    assert clients["orders-gateway"].auth_methods == {"client_secret_post"}
+    assert clients["orders-signer"].auth_methods == {"private_key_jwt"}
