@@ -17,11 +17,13 @@ GuardrailError
 │   ├── OperatorRefusedError       403 operator unknown, disabled, client not allowed, role or group missing
 │   └── InsufficientAuthenticationError   401 insufficient_user_authentication (RFC 9470)
 └── UnavailableError               ours, 503: keys or directory            .code  .retry_after
+    └── TokenUnavailableError      no token for a call of ours  .error  .error_description  .permanent
 ```
 
 ``code`` is a stable snake-case string from the closed list `CODES`, for logs, metrics and tests. The HTTP
 answer carries fixed text only; facts (``claim``, ``expected``, ``actual`` …) stay in the exception. No
-exception of this module holds a token or a secret.
+exception of this module holds a token or a secret. `CODES` has what is said of callers; the one code of
+`TokenUnavailableError`, which is about the calls we make, is not in it.
 """
 
 from collections.abc import Iterable
@@ -43,6 +45,7 @@ __all__ = [
     "PolicyError",
     "SignatureError",
     "TokenError",
+    "TokenUnavailableError",
     "UnavailableError",
     "UndeclaredRouteError",
     "UnknownIssuerError",
@@ -306,3 +309,38 @@ class UnavailableError(GuardrailError):
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+
+
+class TokenUnavailableError(UnavailableError):
+    """
+    Raised when `guardrail.client` has no access token for a request, which is then not sent.
+
+    Holds no secret, assertion or token, and has no cause that could: what the HTTP library raised is told by
+    its name alone.
+
+    Attributes:
+        code: ``token_unavailable``. Not in `CODES`, which is about callers' tokens.
+        error: Why. The authorization server's *error* if it is a code of RFC 6749 §5.2 or RFC 8693 §2.2.2, or
+            ``http_4xx``, ``http_5xx``, ``timeout``, ``connect``, ``redirect``, ``bad_response``; or, ours,
+            ``credentials`` (a callable of the profile raised) and ``not_stored`` (*on_refresh_token* did).
+        error_description: What the server said about it: printable ASCII, at most 200 characters; or None.
+        retry_after: Seconds until a token will be asked for again; None: never by this profile.
+        permanent: Whether asking again as it is cannot help.
+    """
+
+    retry_after: float | None  # type: ignore[assignment] # its base, for a 503, always has a time
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error: str,
+        error_description: str | None = None,
+        retry_after: float | None = None,
+        permanent: bool = False,
+    ) -> None:
+        super().__init__(message, code="token_unavailable")
+        self.error = error
+        self.error_description = error_description
+        self.retry_after = retry_after
+        self.permanent = permanent

@@ -21,6 +21,8 @@ from guardrail.errors import (
     UnknownKeyError,
 )
 from guardrail.events import (
+    CircuitClosed,
+    CircuitOpened,
     DirectoryFailed,
     DirectoryUnavailable,
     Event,
@@ -29,11 +31,17 @@ from guardrail.events import (
     KeySkipped,
     KeysRotated,
     KeysUnavailable,
+    LifetimeUnknown,
     PlainHttpUsed,
     RefetchBudgetSpent,
+    RefreshTokenRotated,
     StaleKeysUsed,
     TokenAccepted,
+    TokenFetched,
+    TokenFetchFailed,
     TokenRefused,
+    TokenRejected,
+    TokenRevoked,
 )
 from guardrail.events._event import dispatcher, printable
 
@@ -53,6 +61,12 @@ SKIPPED = KeySkipped(issuer=ISSUER, kid="c", reason="weak")
 FAILED = KeysFetchFailed(issuer=ISSUER, detail="timed out", has_keys=True, failures=2, retry_after=3.5)
 STALE = StaleKeysUsed(issuer=ISSUER, age=700.0)
 SPENT = RefetchBudgetSpent(issuer=ISSUER)
+CLIENT = {"client_id": "orders-batch", "token_host": "login.example.com"}
+OBTAINED = TokenFetched(**CLIENT, trigger="missing", lifetime=300.0, duration=0.2)
+MISSED = TokenFetchFailed(
+    **CLIENT, trigger="aging", error="timeout", permanent=False, retry_after=1.0, token_alive=True
+)
+REJECTED = TokenRejected(**CLIENT, host="api.example.com", retried=True, reason="invalid_token")
 PLAIN = PlainHttpUsed(package="orders", route="/orders")
 UNAVAILABLE = KeysUnavailable(code="keys_unavailable", package="orders", route="/orders", retry_after=2.0)
 
@@ -77,6 +91,18 @@ LOOK_UP = DirectoryFailed(reason="raised", error="builtins.OSError", has_record=
         pytest.param(UNAVAILABLE, "guardrail.keys_unavailable", id="keys unavailable"),
         pytest.param(DIRECTORY, "guardrail.directory_unavailable", id="directory unavailable"),
         pytest.param(LOOK_UP, "guardrail.directory_failed", id="directory failed"),
+        pytest.param(OBTAINED, "guardrail.client.token_fetched", id="token fetched"),
+        pytest.param(MISSED, "guardrail.client.token_fetch_failed", id="token fetch failed"),
+        pytest.param(REJECTED, "guardrail.client.token_rejected", id="token rejected"),
+        pytest.param(LifetimeUnknown(**CLIENT), "guardrail.client.lifetime_unknown", id="lifetime unknown"),
+        pytest.param(CircuitOpened(**CLIENT), "guardrail.client.circuit_opened", id="circuit opened"),
+        pytest.param(CircuitClosed(**CLIENT), "guardrail.client.circuit_closed", id="circuit closed"),
+        pytest.param(
+            RefreshTokenRotated(**CLIENT),
+            "guardrail.client.refresh_token_rotated",
+            id="refresh token rotated",
+        ),
+        pytest.param(TokenRevoked(**CLIENT), "guardrail.client.token_revoked", id="token revoked"),
         pytest.param(PLAIN, "guardrail.plain_http_used", id="plain http used"),
     ],
 )
@@ -116,8 +142,8 @@ def test_every_event_is_exported() -> None:
     """
     found = every_event()
 
-    assert len(found) == 13
-    assert [getattr(events, one.__name__) is one for one in found] == [True] * 13
+    assert len(found) == 21
+    assert [getattr(events, one.__name__) is one for one in found] == [True] * 21
     assert {one.__name__ for one in found} <= set(events.__all__)
 
 
