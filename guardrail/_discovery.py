@@ -23,11 +23,13 @@ class Endpoints:
         authorization: Where to send a user; None if it is not said, or not acceptable.
         token: Where to send a token request; None likewise.
         grant_types: The grant types the issuer supports.
+        revocation: Where to revoke a token (RFC 7009); None likewise.
     """
 
     authorization: str | None
     token: str | None
     grant_types: frozenset[str]
+    revocation: str | None = None
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -91,7 +93,40 @@ def read_endpoints(document: object, *, issuer: str, insecure_allow_http: bool) 
         authorization=endpoint("authorization_endpoint"),
         token=endpoint("token_endpoint"),
         grant_types=frozenset(one for one in grant_types if isinstance(one, str)),
+        revocation=endpoint("revocation_endpoint"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEndpoints:
+    """
+    Where a client of an issuer sends what holds secrets (RFC 8414 §2).
+
+    Attributes:
+        token: The token endpoint.
+        revocation: The revocation endpoint (RFC 7009); None if it has none, or none acceptable.
+    """
+
+    token: str
+    revocation: str | None = None
+
+
+def read_client_endpoints(document: object, *, issuer: str) -> ClientEndpoints:
+    """
+    The endpoints for a client in a metadata document that is this issuer's own (RFC 8414 §3.3).
+
+    Needs no *jwks_uri*: a client verifies nothing.
+
+    Raises:
+        ValueError: Not a JSON object, another *issuer* (compared exactly), or no acceptable token endpoint.
+    """
+    if not is_object(document) or document.get("issuer") != issuer:
+        raise ValueError("the metadata is not this issuer's")
+    found = read_endpoints(document, issuer=issuer, insecure_allow_http=False)
+    # RFC 6749 §3.2: the endpoint URI MUST NOT include a fragment component.
+    if found.token is None or "#" in found.token:
+        raise ValueError("the metadata has no acceptable token_endpoint")
+    return ClientEndpoints(found.token, found.revocation)
 
 
 def _acceptable(url: object, *, issuer: str, insecure_allow_http: bool) -> str:

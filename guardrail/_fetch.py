@@ -18,23 +18,26 @@ import httpx
 from ._addresses import is_link_local
 from ._shapes import is_sequence
 
-__all__ = ["Answer", "client_for_fetching", "fetch"]
+__all__ = ["LOOPBACK", "Answer", "client_for_fetching", "fetch", "tls_context", "unpacked"]
 
 CHUNKS_PER_TURN: Final = 32  # pieces of a body taken before others get their turn
-_LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+LOOPBACK: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 
 @functools.cache
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """
+    The TLS context of all our own clients. Building it takes 30 ms, once.
+    """
     return httpx.create_ssl_context()
 
 
 def _new_client(*, is_local: bool) -> httpx.AsyncClient:
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     # A proxy from the environment is for the network, not for an issuer on this machine.
-    direct: dict[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(_LOOPBACK)
+    direct: dict[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(LOOPBACK)
     return httpx.AsyncClient(
-        verify=_tls_context(),
+        verify=tls_context(),
         follow_redirects=False,
         cookies=no_cookies,
         mounts=direct,
@@ -66,8 +69,8 @@ async def client_for_fetching(
 
 async def _tls_context_is_built() -> None:
     # Only the first time: what else the threads are busy with must not keep keys from being fetched.
-    if not _tls_context.cache_info().currsize:
-        await asyncio.to_thread(_tls_context)
+    if not tls_context.cache_info().currsize:
+        await asyncio.to_thread(tls_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +153,10 @@ async def _read(response: httpx.Response, max_body_bytes: int) -> bytes:
         number += 1
         if number % CHUNKS_PER_TURN == 0:
             await asyncio.sleep(0)  # a body in pieces of one byte must not hold the loop
-    return _unpacked(bytes(body), max_body_bytes) if is_packed else bytes(body)
+    return unpacked(bytes(body), max_body_bytes) if is_packed else bytes(body)
 
 
-def _unpacked(body: bytes, max_body_bytes: int) -> bytes:
+def unpacked(body: bytes, max_body_bytes: int) -> bytes:
     """
     Undo a gzip that was sent although we asked for none, as some caches do; never more than the bound.
     """

@@ -816,7 +816,7 @@ class Recorded:
 
         monkeypatch.setattr(httpx, "AsyncClient", Client)
         monkeypatch.setattr(httpx, "create_ssl_context", create_ssl_context)
-        _fetch._tls_context.cache_clear()
+        _fetch.tls_context.cache_clear()
 
 
 async def test_an_own_client_lives_for_one_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
