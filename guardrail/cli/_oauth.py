@@ -2,20 +2,23 @@
 A client's side of OAuth, as far as the commands need it: find the token endpoint, ask for a token.
 """
 
-import re
+import time
 from typing import Any, Final
-from urllib.parse import quote_plus
 
 import httpx
 
 from .._discovery import metadata_urls
 from .._urls import require_fetchable
+from ..client._answers import Reply, read_answer
+from ..client._authentication import ClientAuthentication
+from ..client._exchange import send
+from ..client._failures import OAUTH_ERRORS, Failure
+from ..client._grants import TokenRequest
 from ..errors import PolicyError
 from ._errors import UsageError
 
 TIMEOUT: Final = 10.0  # seconds for one request
 
-_ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
 _HINTS: Final = {
     "invalid_client": "the client ID or the client secret is wrong",
     "invalid_scope": "the client may not have this scope",
@@ -69,12 +72,18 @@ def request_token(
     Raises:
         UsageError: The issuer cannot be reached or refuses; the message has its error code, never the secret.
     """
-    form = {"grant_type": "client_credentials", "scope": scope, "audience": audience}
-    data = {name: value for name, value in form.items() if value is not None}
-    # RFC 6749 §2.3.1: identifier and secret are form-encoded before they are joined.
-    credentials = httpx.BasicAuth(quote_plus(client_id), quote_plus(client_secret))
     endpoint = token_endpoint(http, issuer, insecure_allow_http=insecure_allow_http)
-    return _read_token(_send(http, httpx.Request("POST", endpoint, data=data), auth=credentials))
+    client = ClientAuthentication(client_id, "client_secret_basic", client_secret, wall_clock=time.time)
+    credentials = client.credentials(endpoint)
+    form = TokenRequest(scopes=tuple((scope or "").split()), audience=audience).form()
+    try:
+        reply = send(http, endpoint, form=form, headers=credentials.headers, until=time.monotonic() + TIMEOUT)
+    except httpx.HTTPError as exc:
+        raise UsageError(_unreachable(endpoint, exc)) from exc
+    answer = read_answer(reply, wall_clock=time.time)
+    if isinstance(answer, Failure):
+        raise UsageError(f"the issuer gave no token: {_words_for(answer, reply)}")
+    return answer.access_token
 
 
 def _require_safe(url: str, *, name: str, insecure_allow_http: bool) -> None:
@@ -85,26 +94,26 @@ def _require_safe(url: str, *, name: str, insecure_allow_http: bool) -> None:
         raise UsageError(str(exc).replace("insecure_allow_http=True", "--insecure-allow-http")) from exc
 
 
-def _send(http: httpx.Client, request: httpx.Request, auth: httpx.Auth | None = None) -> httpx.Response:
+def _send(http: httpx.Client, request: httpx.Request) -> httpx.Response:
     try:
-        return http.send(request, auth=auth)
+        return http.send(request)
     except httpx.HTTPError as exc:
-        reason = str(exc) or type(exc).__name__
-        raise UsageError(f"cannot reach {request.url}: {reason}. Is the issuer running?") from exc
+        raise UsageError(_unreachable(str(request.url), exc)) from exc
 
 
-def _read_token(response: httpx.Response) -> str:
+def _unreachable(url: str, exc: httpx.HTTPError) -> str:
+    return f"cannot reach {url}: {str(exc) or type(exc).__name__}. Is the issuer running?"
+
+
+def _words_for(failure: Failure, reply: Reply) -> str:
     """
-    The token of a token response (RFC 6749 §5.1), or what the error response says (§5.2).
+    What an error response says (RFC 6749 §5.2), or why the answer is none.
     """
-    document = _answer(response)
-    token = document.get("access_token")
-    if isinstance(token, str) and token.isascii() and token.isprintable():
-        return token
-    error = document.get("error")
-    if not isinstance(error, str) or not _ERROR_CODE.fullmatch(error):
-        raise UsageError(f"the issuer gave no token: it answered with status {response.status_code}")
-    raise UsageError(f"the issuer gave no token: {error}" + (f": {_HINTS[error]}" if error in _HINTS else ""))
+    if failure.error in _HINTS:
+        return f"{failure.error}: {_HINTS[failure.error]}"
+    if failure.error in OAUTH_ERRORS:
+        return failure.error
+    return failure.detail if failure.error == "bad_response" else f"it answered with status {reply.status}"
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:
