@@ -4,7 +4,7 @@ What users write in a profile, checked when they write it. No message has a secr
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -17,7 +17,7 @@ from ._authentication import ClientAuthentication, chosen_method, require_secret
 from ._endpoints import Endpoints
 from ._grants import ACCESS_TOKEN_TYPE, OUR_PARAMETERS, TokenRequest
 
-__all__ = ["authentication", "endpoints", "hooks", "require_client", "seconds", "several", "token_request"]
+__all__ = ["authentication", "endpoints", "hooks", "require_client", "seconds", "token_request"]
 
 MAX_TIMEOUT = 86_400.0  # seconds
 
@@ -136,8 +136,8 @@ def _scopes(values: object) -> tuple[str, ...]:
 
 
 def _resources(value: object) -> tuple[str, ...]:
-    several_ = (value,) if isinstance(value, str) else () if value is None else value
-    found = names(several_, what="resource", example='["https://api.example.com/orders"]')
+    several = (value,) if isinstance(value, str) else () if value is None else value
+    found = names(several, what="resource", example='["https://api.example.com/orders"]')
     for one in found:
         # RFC 8707 §2: an absolute URI without a fragment.
         if "#" in one or ":" not in one or not one.isprintable():
@@ -156,7 +156,9 @@ def _extra(values: object) -> Mapping[str, str]:
     ours = sorted(OUR_PARAMETERS & set(values))
     if ours:
         raise PolicyError(f"extra_params must not name what the profile sends itself: {', '.join(ours)}")
-    return {name: require_secret(f"extra_params[{name!r}]", value) for name, value in values.items()}
+    for name, value in values.items():
+        require_secret(f"extra_params[{name!r}]", value or "empty is fine")
+    return {name: str(value) for name, value in values.items()}
 
 
 def hooks(refresh_token: object, on_refresh_token: object, subject_token: object) -> None:
@@ -203,10 +205,3 @@ def require_client(value: object) -> None:
     """
     if value is not None and not isinstance(value, httpx.Client):
         raise PolicyError(f"http_client must be an httpx.Client, not an asynchronous one; got {type(value)}")
-
-
-def several(values: Iterable[str] | str | None) -> str | tuple[str, ...] | None:
-    """
-    One or several, for showing.
-    """
-    return values if isinstance(values, str) or values is None else tuple(values)

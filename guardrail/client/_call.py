@@ -8,7 +8,7 @@ import httpx
 from ..errors import PolicyError, TokenUnavailableError
 from ..events import Listener, TokenRejected
 from ._life import AccessToken, Next
-from ._requests import authorize, is_rejection, is_replayable, origin_of, require_protected
+from ._requests import authorize, copied, is_rejection, is_replayable, origin_of, require_protected
 from ._source import Landing, TokenSource
 
 __all__ = ["Call"]
@@ -19,7 +19,7 @@ class Call:
     What happens to one request, step by step: `begin`, `sent`, and, while that gives something, `renewed`.
     """
 
-    __slots__ = ("_client_id", "_emit", "_is_new", "_request", "_source", "_token")
+    __slots__ = ("_client_id", "_emit", "_is_new", "_is_replayable", "_request", "_source", "_token")
 
     def __init__(
         self, request: httpx.Request, source: TokenSource, *, client_id: str, emit: Listener
@@ -30,6 +30,9 @@ class Call:
         self._emit = emit
         self._token: AccessToken | None = None
         self._is_new = False
+        self._is_replayable = is_replayable(
+            request
+        )  # asked now: a transport may have read a stream when it is sent
 
     def begin(self) -> Landing | None:
         """
@@ -58,6 +61,13 @@ class Call:
         if self._token is None:
             raise AssertionError("a request is never sent without its token")
         return authorize(self._request, self._token)
+
+    def authorized_again(self) -> httpx.Request:
+        """
+        A copy of the request with its other token.
+        """
+        self._request = copied(self._request)
+        return self.authorized()
 
     def sent(self, response: httpx.Response) -> Landing | bool:
         """
@@ -101,7 +111,7 @@ class Call:
         return found
 
     def _tell(self, reason: str, *, is_retried: bool) -> bool:
-        if reason == "invalid_token" and not is_replayable(self._request):
+        if reason == "invalid_token" and not self._is_replayable:
             reason, is_retried = "streamed_body", False
         self._emit(
             TokenRejected(

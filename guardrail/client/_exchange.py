@@ -135,6 +135,8 @@ def _read(response: httpx.Response, until: float) -> bytes | None:
     The body, or None if it is larger than `MAX_BODY_BYTES` or packed in another way than gzip.
     """
     is_packed = response.headers.get("content-encoding", "identity").lower() != "identity"
+    if response.is_stream_consumed:  # an event hook has read it, and httpx unpacked it
+        is_packed = False
     body = bytearray()
     for piece in response.iter_raw() if is_packed else response.iter_bytes():
         body += piece

@@ -99,7 +99,6 @@ class AuthenticationProfile(httpx.Auth):
         authentication = _arguments.authentication(
             client_id, client_secret, client_assertion_key, auth_method
         )
-        scopes, resource = _arguments.several(scopes) or (), _arguments.several(resource)
         token_request = _arguments.token_request(
             scopes=scopes,
             audience=audience,
@@ -203,7 +202,7 @@ class AuthenticationProfile(httpx.Auth):
             call.landed(landing.wait())
         after = call.sent((yield call.authorized()))
         if after if isinstance(after, bool) else call.renewed(after.wait()):
-            call.sent_again((yield call.authorized()))
+            call.sent_again((yield call.authorized_again()))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """
@@ -219,4 +218,4 @@ class AuthenticationProfile(httpx.Auth):
             call.landed(await landing.wait_async())
         after = call.sent((yield call.authorized()))
         if after if isinstance(after, bool) else call.renewed(await after.wait_async()):
-            call.sent_again((yield call.authorized()))
+            call.sent_again((yield call.authorized_again()))

@@ -11,7 +11,7 @@ from ..errors import PolicyError
 from ._life import AccessToken
 from ._rejections import blames_the_token
 
-__all__ = ["authorize", "is_rejection", "is_replayable", "origin_of", "require_protected"]
+__all__ = ["authorize", "copied", "is_rejection", "is_replayable", "origin_of", "require_protected"]
 
 
 def require_protected(request: httpx.Request) -> None:
@@ -35,6 +35,16 @@ def authorize(request: httpx.Request, token: AccessToken) -> httpx.Request:
     """
     request.headers["Authorization"] = f"Bearer {token.value}"
     return request
+
+
+def copied(request: httpx.Request) -> httpx.Request:
+    """
+    A copy of a replayable request: the first one stays in the history as it was sent.
+    """
+    content = b"".join(request.stream) if isinstance(request.stream, httpx.ByteStream) else b""
+    return httpx.Request(
+        request.method, request.url, headers=request.headers, content=content, extensions=request.extensions
+    )
 
 
 def origin_of(url: httpx.URL) -> str:
