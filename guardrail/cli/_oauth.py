@@ -11,7 +11,7 @@ from .._discovery import metadata_urls
 from .._urls import require_fetchable
 from ..client._answers import Reply, read_answer
 from ..client._authentication import ClientAuthentication
-from ..client._exchange import send
+from ..client._exchange import Connection, send
 from ..client._failures import OAUTH_ERRORS, Failure
 from ..client._grants import TokenRequest
 from ..errors import PolicyError
@@ -77,7 +77,14 @@ def request_token(
     credentials = client.credentials(endpoint)
     form = TokenRequest(scopes=tuple((scope or "").split()), audience=audience).form()
     try:
-        reply = send(http, endpoint, form=form, headers=credentials.headers, until=time.monotonic() + TIMEOUT)
+        reply = send(
+            http,
+            endpoint,
+            form=form,
+            headers=credentials.headers,
+            until=time.monotonic() + TIMEOUT,
+            connection=Connection(),
+        )
     except httpx.HTTPError as exc:
         raise UsageError(_unreachable(endpoint, exc)) from exc
     answer = read_answer(reply, wall_clock=time.time)

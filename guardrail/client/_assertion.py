@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,16 +65,16 @@ def read_private_jwk(jwk: object) -> SigningKey:
         if not isinstance(value, str) or not value:
             raise PolicyError(f"client_assertion_key must be {_EXAMPLE}; it has no {name}")
     algorithm, kid = str(jwk["alg"]), str(jwk["kid"])
-    public = _public_half(jwk)
-    try:
+    public, key = _public_half(jwk), None
+    # What a library says of a broken key may quote it: not chained.
+    with suppress(PyJWTError, ValueError, TypeError, AttributeError):
         # PyJWT knows "Ed25519" (RFC 9864) by its older name.
         private_key = PyJWK({**jwk, "alg": "EdDSA" if algorithm == "Ed25519" else algorithm}).key
-        key = SigningKey(kid, algorithm, public.algorithms[algorithm], private_key)
-        if public.verify(_PROBE, key.sign(_PROBE), algorithm):
-            return key
-    except (PyJWTError, ValueError, TypeError, AttributeError):
-        pass  # and not chained: what a library says of a broken key may quote it
-    raise PolicyError(f"client_assertion_key must be {_EXAMPLE}; its halves do not belong together")
+        made = SigningKey(kid, algorithm, public.algorithms[algorithm], private_key)
+        key = made if public.verify(_PROBE, made.sign(_PROBE), algorithm) else None
+    if key is None:
+        raise PolicyError(f"client_assertion_key must be {_EXAMPLE}; its halves do not belong together")
+    return key
 
 
 def _public_half(jwk: Mapping[str, object]) -> VerificationKey:

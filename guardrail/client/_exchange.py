@@ -87,7 +87,7 @@ def send(
     form: Iterable[tuple[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
     until: float,
-    connection: Connection | None = None,
+    connection: Connection,
 ) -> Reply:
     """
     POST *form* to *url*, or GET it without one.
@@ -105,7 +105,7 @@ def send(
     left = max(until - time.monotonic(), 0.001)
     request.extensions = {
         "timeout": httpx.Timeout(left).as_dict(),
-        "trace": (connection or Connection()).trace,
+        "trace": connection.trace,
     }
     try:
         response = client.send(request, stream=True, auth=None, follow_redirects=False)

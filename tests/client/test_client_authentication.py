@@ -238,7 +238,7 @@ def test_weak_rsa_key_is_refused() -> None:
 @pytest.mark.parametrize(
     "operations", [{"use": "sig"}, {"key_ops": ["sign"]}, {"key_ops": ["sign", "verify"]}]
 )
-def test_key_says_what_it_is_for(operations: dict[str, object]) -> None:
+def test_key_says_what_it_is_for(operations: dict[str, Any]) -> None:
     """
     A key that is for signing is used.
     """
@@ -248,9 +248,9 @@ def test_key_says_what_it_is_for(operations: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param({"client_secret": lambda: None}, id="None for a secret"),
-        pytest.param({"client_secret": lambda: SECRET.encode()}, id="bytes for a secret"),
-        pytest.param({"client_secret": lambda: ""}, id="an empty secret"),
+        pytest.param({"client_secret": {}.copy}, id="a dict for a secret"),
+        pytest.param({"client_secret": SECRET.encode}, id="bytes for a secret"),
+        pytest.param({"client_secret": str}, id="an empty secret"),
         pytest.param({"client_secret": lambda: SECRET + "\ud800"}, id="half a character"),
         pytest.param({"client_secret": None, "client_assertion_key": lambda: {"k": SECRET}}, id="no key"),
         pytest.param({"client_secret": None, "client_assertion_key": lambda: None}, id="None for a key"),

@@ -1,5 +1,5 @@
 """
-The machine of a token's life against a model that is written the other way round: from a log of what happened.
+The machine of a token's life against a model written the other way round: from a log of what happened.
 """
 
 from dataclasses import dataclass

@@ -7,12 +7,14 @@ import base64
 import gzip
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from guardrail.client import AuthenticationProfile
+from guardrail.client._call import Call
 from guardrail.errors import CODES, PolicyError, TokenUnavailableError, UnavailableError
 
 from .kit import API, ISSUER, SECRET, TOKEN_URL, World, granted, metadata, names, refused
@@ -157,7 +159,8 @@ def test_a_fetch_is_told() -> None:
 
     world.get()
 
-    (event,) = world.events
+    (event,) = world.named("token_fetched")
+    assert len(world.events) == 1
     assert (event.name, event.trigger, event.lifetime) == ("guardrail.client.token_fetched", "missing", 300.0)
     assert (event.client_id, event.token_host, event.duration) == ("orders-batch", "login.example.com", 0.0)
 
@@ -200,7 +203,7 @@ def test_lifetime_counts_from_before_the_request() -> None:
 
 def test_aging_token_is_renewed_in_the_background() -> None:
     """
-    The request that finds it aging goes out with the old token while the renewal hangs; later ones have the new.
+    The request that finds it aging goes out with the old token, while the renewal hangs; later ones do not.
     """
     may_answer = threading.Event()
 
@@ -325,6 +328,50 @@ def test_transient_failures(answer: Any, error: str) -> None:
     assert len(world.requests) == 2
 
 
+class Unread(httpx.SyncByteStream):
+    """
+    A body as it comes from the network: not there yet.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        pytest.param(gzip.compress(b"[]" + b" " * 65_000), "bad_response", id="no object"),
+        pytest.param(gzip.compress(b" " * 10_000_000), "bad_response", id="a bomb"),
+        pytest.param(gzip.compress(b"{}")[:-4], "bad_response", id="cut short"),
+        pytest.param(b"{}", "bad_response", id="not packed at all"),
+        pytest.param(gzip.compress(granted().content), None, id="a token"),
+    ],
+)
+def test_what_is_unpacked_is_bounded(body: bytes, error: str | None) -> None:
+    """
+    A gzip that nobody asked for is unpacked up to 64 KiB.
+    """
+    world = World(httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Unread(body)))
+
+    found = failure(world).error if error else world.get().status_code
+
+    assert found == (error or 200)
+
+
+def test_a_request_is_never_made_without_its_token() -> None:
+    """
+    Asking for it too early is a mistake that stops there.
+    """
+    world = World()
+    call = Call(httpx.Request("GET", API), world.profile._source, client_id="a", emit=world.profile._emit)
+
+    with pytest.raises(AssertionError, match="without its token"):
+        call.authorized()
+
+
 def test_a_packed_answer_is_read() -> None:
     """
     A gzip that nobody asked for is unpacked within bounds; the largest body is.
@@ -437,9 +484,7 @@ def test_nothing_is_discovered_with_a_token_url() -> None:
 @pytest.mark.parametrize(
     ("answers", "error", "requests"),
     [
-        pytest.param(
-            [metadata(issuer=f"{ISSUER}/")] + [httpx.Response(404)], "bad_response", 2, id="a slash"
-        ),
+        pytest.param([metadata(issuer=f"{ISSUER}/"), httpx.Response(404)], "bad_response", 2, id="a slash"),
         pytest.param([metadata(token_endpoint=None)] * 2, "bad_response", 2, id="no endpoint"),
         pytest.param(
             [metadata(token_endpoint="http://a.example/t")] * 2, "bad_response", 2, id="http endpoint"
@@ -562,7 +607,7 @@ async def test_secrets_are_nowhere(
     answer: Any, arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Not in the exception, its chain or our frames' locals, not in a log at DEBUG, an event or a representation.
+    Not in the exception, its chain or our frames' locals, a log at DEBUG, an event or a representation.
     """
     caplog.set_level(logging.DEBUG)
     world = World(answer, **arguments)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from guardrail.client._life import Next
 from guardrail.client._refresh import RefreshTokens
 from guardrail.errors import PolicyError, TokenUnavailableError
 
@@ -82,7 +83,7 @@ def test_it_is_stored_before_the_token_is_used() -> None:
 
 def test_what_could_not_be_stored_is_not_lost() -> None:
     """
-    The access token is not used; the new refresh token is, and is offered again, since the old one may be void.
+    The access token is not used; the new refresh token is, and is offered again: the old one may be void.
     """
     stored: list[str] = []
     failures = [OSError("disk full, while writing refresh-1")]
@@ -199,7 +200,7 @@ def test_representation_has_no_token() -> None:
 
 async def test_revocation_of_both_tokens() -> None:
     """
-    Each is revoked with its hint and the client's authentication, then nothing is sent any more (RFC 7009 §2.1).
+    Each is revoked with its hint and the client's authentication; then nothing more is sent (RFC 7009).
     """
     ok = httpx.Response(200)
     world = with_refresh(
@@ -347,10 +348,16 @@ async def test_revocation_waits_for_a_fetch() -> None:
     world = World(hanging, httpx.Response(200), revocation_url=REVOCATION_URL)
     fetching = asyncio.create_task(world.profile.token())
     await asyncio.to_thread(began.wait, 10)
-    revoking = asyncio.create_task(world.profile.revoke())
-    await asyncio.sleep(0)
-    may_answer.set()
+    landing = world.profile._source._landing
+    assert landing is not None
+    wait = landing.wait
 
-    assert await revoking
+    def answered_when_waited_for() -> Next:
+        may_answer.set()
+        return wait()
+
+    landing.wait = answered_when_waited_for  # type: ignore[method-assign] # to see that it is waited for
+
+    assert await world.profile.revoke()
     assert await fetching == "late"
     assert world.forms[1]["token"] == ["late"]

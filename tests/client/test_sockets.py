@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from guardrail.client import AuthenticationProfile
-from guardrail.client._exchange import Connection
+from guardrail.client._exchange import Connection, send
 from guardrail.errors import TokenUnavailableError
 
 BODY = b'{"access_token":"a","token_type":"Bearer","expires_in":300}'
@@ -27,7 +27,7 @@ Behaviour = Callable[[socket.socket, threading.Event], None]
 @contextmanager
 def serving(behave: Behaviour) -> Iterator[tuple[str, list[bytes], threading.Event]]:
     """
-    A server that reads a request and then does as told, with each connection; its requests; whether one was cut.
+    A server that reads a request and does as told, with each connection; its requests; whether one was cut.
     """
     stop, cut, requests, threads = (
         threading.Event(),
@@ -196,6 +196,16 @@ def test_no_tls_there() -> None:
         pytest.raises(TokenUnavailableError, match=r"ConnectError: [A-Z_]+"),
     ):
         call(profile(url.replace("http:", "https:"), timeout=PATIENCE))
+
+
+def test_a_body_is_not_read_past_its_time() -> None:
+    """
+    Between two pieces of a body the time is looked at.
+    """
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=BODY))
+
+    with httpx.Client(transport=transport) as client, pytest.raises(httpx.ReadTimeout):
+        send(client, "https://login.example.com/token", form=[], until=0.0, connection=Connection())
 
 
 def test_a_connection_made_too_late_is_not_used() -> None:
