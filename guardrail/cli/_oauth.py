@@ -10,7 +10,7 @@ import httpx
 from .._discovery import metadata_urls
 from .._urls import require_fetchable
 from ..client._answers import Reply, read_answer
-from ..client._authentication import ClientAuthentication
+from ..client._authentication import ClientAuthentication, Credentials
 from ..client._exchange import Connection, send
 from ..client._failures import OAUTH_ERRORS, Failure
 from ..client._grants import TokenRequest
@@ -74,23 +74,21 @@ def request_token(
     """
     endpoint = token_endpoint(http, issuer, insecure_allow_http=insecure_allow_http)
     client = ClientAuthentication(client_id, "client_secret_basic", client_secret, wall_clock=time.time)
-    credentials = client.credentials(endpoint)
-    form = TokenRequest(scopes=tuple((scope or "").split()), audience=audience).form()
-    try:
-        reply = send(
-            http,
-            endpoint,
-            form=form,
-            headers=credentials.headers,
-            until=time.monotonic() + TIMEOUT,
-            connection=Connection(),
-        )
-    except httpx.HTTPError as exc:
-        raise UsageError(_unreachable(endpoint, exc)) from exc
+    request = TokenRequest(scopes=tuple((scope or "").split()), audience=audience)
+    reply = _ask(http, endpoint, client.credentials(endpoint), request)
     answer = read_answer(reply, wall_clock=time.time)
     if isinstance(answer, Failure):
         raise UsageError(f"the issuer gave no token: {_words_for(answer, reply)}")
     return answer.access_token
+
+
+def _ask(http: httpx.Client, endpoint: str, credentials: Credentials, request: TokenRequest) -> Reply:
+    connection, until = Connection(), time.monotonic() + TIMEOUT
+    form, headers = request.form(), credentials.headers
+    try:
+        return send(http, endpoint, form=form, headers=headers, until=until, connection=connection)
+    except httpx.HTTPError as exc:
+        raise UsageError(_unreachable(endpoint, exc)) from exc
 
 
 def _require_safe(url: str, *, name: str, insecure_allow_http: bool) -> None:

@@ -19,9 +19,23 @@ from guardrail.errors import TokenUnavailableError
 BODY = b'{"access_token":"a","token_type":"Bearer","expires_in":300}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 TIMEOUT = 0.4  # seconds
+TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1
 PATIENCE = 10.0  # seconds: far more, and far less than what the servers would take
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
+
+
+def request_on(connection: socket.socket) -> bytes:
+    """
+    A whole request, whose body may come in a piece of its own; or what begins a TLS handshake.
+    """
+    request = b""
+    while not request.endswith(b"client_id=a"):
+        piece = connection.recv(65_536)
+        request += piece
+        if not piece or request[0] == TLS_HANDSHAKE:
+            break
+    return request
 
 
 @contextmanager
@@ -40,7 +54,7 @@ def serving(behave: Behaviour) -> Iterator[tuple[str, list[bytes], threading.Eve
     def serve(connection: socket.socket) -> None:
         with connection:
             try:
-                requests.append(connection.recv(65_536))
+                requests.append(request_on(connection))
                 behave(connection, stop)
             except OSError:
                 cut.set()
