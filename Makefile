@@ -69,6 +69,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_import.py
 	$(BIN)/python benchmarks/bench_flood.py
 	$(BIN)/python benchmarks/bench_routing.py
+	$(BIN)/python benchmarks/bench_client.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest tests/interop/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache dist

@@ -1,9 +1,9 @@
 """
 An API behind the guard that calls a second one: in comes a caller's token, out goes one of our own.
 
-    GUARDRAIL_CLIENT_SECRET=… guardrail issuer --port 9000 …   # a development authorization server
-    uvicorn examples.connect_rest:billing --port 8001           # the API that is called
-    BILLING_SECRET=… uvicorn examples.connect_rest:app          # the API that calls it
+    guardrail issuer --port 9000 …                         # a development authorization server
+    uvicorn examples.connect_rest:billing --port 8001      # the API that is called
+    BILLING_SECRET=… uvicorn examples.connect_rest:app     # the API that calls it
 
 The caller's token is never passed on: it is for this API, and the other one would refuse it. Both sides are
 logged.
