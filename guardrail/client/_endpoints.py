@@ -21,13 +21,15 @@ class Endpoints:
     The endpoints of one authorization server.
 
     With a token URL nothing is discovered; the issuer is then only who assertions are for.
+
+    Attributes:
+        audience: Whom a client assertion is for.
     """
 
     def __init__(self, *, issuer: str | None, token_url: str | None, revocation_url: str | None) -> None:
         self._revocation_url = revocation_url
         self._known = None if token_url is None else ClientEndpoints(token_url, revocation_url)
         self.audience = issuer or token_url or ""
-        """Whom a client assertion is for."""
 
     @property
     def host(self) -> str:

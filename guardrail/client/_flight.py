@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from ..errors import PolicyError
+
 __all__ = ["Flight"]
 
 Outcome = TypeVar("Outcome")
@@ -20,6 +22,7 @@ class Flight(Generic[Outcome]):
     """
 
     def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
         self._future: Future[Outcome] = Future()
         self._future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
 
@@ -43,20 +46,29 @@ class Flight(Generic[Outcome]):
 
         try:
             # A thread for each fetch, which is one in minutes: none is kept while nothing is to be done.
-            threading.Thread(target=run, name="guardrail-token", daemon=True).start()
+            self._thread = threading.Thread(target=run, name="guardrail-token", daemon=True)
+            self._thread.start()
         except RuntimeError:
             self._future.set_result(otherwise())
 
     def wait(self) -> Outcome:
         """
         Block this thread until it has ended.
+
+        Raises:
+            PolicyError: It is the very thread that does the work, and would wait for itself for ever.
         """
+        self._refuse_own_thread()
         return self._future.result()
 
     async def wait_async(self) -> Outcome:
         """
         Wait on this event loop until it has ended.
+
+        Raises:
+            PolicyError: The loop runs in the very thread that does the work.
         """
+        self._refuse_own_thread()
         loop = asyncio.get_running_loop()
         landed = loop.create_future()
 
@@ -71,3 +83,7 @@ class Flight(Generic[Outcome]):
         self._future.add_done_callback(tell)
         await landed
         return self._future.result()
+
+    def _refuse_own_thread(self) -> None:
+        if threading.current_thread() is self._thread and not self._future.done():
+            raise PolicyError("on_refresh_token must not need a token of its own profile: there is none yet")

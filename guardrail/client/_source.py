@@ -152,44 +152,46 @@ class TokenSource:
         One fetch, in a thread of its own. What is told of it is told before anybody goes on.
         """
         asked_at = self._clock()
-        answer = self._ask()
+        answer, is_rotated = self._ask()
         now = self._clock()
         if isinstance(answer, Failure):
             return self._land_failure(answer, trigger, now)
-        lifetime = UNKNOWN_LIFETIME if answer.lifetime is None else answer.lifetime
-        token = AccessToken.of(
-            answer.access_token,
-            lifetime,
-            asked_at=asked_at,
-            obtained_at=now,
-            spread=random.uniform(1.0, 1.5),  # noqa: S311 - nothing secret hangs on it
-        )
+        landed = self._land(answer, trigger, asked_at=asked_at, now=now)
+        if is_rotated:
+            self._emit(RefreshTokenRotated(client_id=self._client_id, token_host=self.token_host))
+        return landed
+
+    def _land(self, grant: Grant, trigger: Trigger, *, asked_at: float, now: float) -> Next:
+        lifetime = UNKNOWN_LIFETIME if grant.lifetime is None else grant.lifetime
+        spread = random.uniform(1.0, 1.5)  # noqa: S311 - nothing secret hangs on it
+        value = grant.access_token
+        token = AccessToken.of(value, lifetime, asked_at=asked_at, obtained_at=now, spread=spread)
         with self._lock:
             ends_outage = self._life.succeeded(token)
             self._rejections.settled(now, is_renewed=True)
             self._landing = None
         who = {"client_id": self._client_id, "token_host": self.token_host}
         self._emit(TokenFetched(**who, trigger=trigger, lifetime=lifetime, duration=now - asked_at))
-        if answer.lifetime is None:
+        if grant.lifetime is None:
             self._emit(LifetimeUnknown(**who))
         if ends_outage:
             self._emit(CircuitClosed(**who))
         return Next(token)
 
-    def _ask(self) -> Grant | Failure:
+    def _ask(self) -> tuple[Grant | Failure, bool]:
+        """
+        The answer, and whether a new refresh token came with it and is stored.
+        """
         answer = self._server.request_token(self._refresh_tokens.current)
         if isinstance(answer, Failure):
             if self._refresh_tokens.is_used and answer.permanent and answer.error == "invalid_grant":
                 self._refresh_tokens.drop()
-                return replace(answer, is_final=True)
-            return answer
+                return replace(answer, is_final=True), False
+            return answer, False
         try:
-            is_rotated = self._refresh_tokens.receive(answer.refresh_token)
+            return answer, self._refresh_tokens.receive(answer.refresh_token)
         except Exception as exc:  # noqa: BLE001 - the application's callable; what it says may hold the token
-            return Failure("not_stored", f"on_refresh_token raised {type(exc).__name__}")
-        if is_rotated:
-            self._emit(RefreshTokenRotated(client_id=self._client_id, token_host=self.token_host))
-        return answer
+            return Failure("not_stored", f"on_refresh_token raised {type(exc).__name__}"), False
 
     def _missed(self, trigger: Trigger, now: float) -> Next:
         return self._land_failure(_BROKEN, trigger, now)

@@ -78,7 +78,7 @@ def test_it_is_stored_before_the_token_is_used() -> None:
     world.get()
 
     assert (seen, len(world.calls)) == ([0], 1)
-    assert names(world.events) == ["refresh_token_rotated", "token_fetched"]
+    assert names(world.events) == ["token_fetched", "refresh_token_rotated"]
 
 
 def test_what_could_not_be_stored_is_not_lost() -> None:
@@ -106,6 +106,43 @@ def test_what_could_not_be_stored_is_not_lost() -> None:
     assert sent(world) == ["refresh-0", "refresh-1"]
     assert stored == ["refresh-1"]
     assert world.tokens_sent == ["b"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["a thread", "an event loop"])
+def test_storing_must_not_need_the_token(is_async: bool) -> None:
+    """
+    Whoever stores the refresh token through the same profile is told so, and does not wait for ever.
+    """
+    raised: list[BaseException] = []
+
+    def store(_token: str) -> None:
+        try:
+            asyncio.run(world.profile.token()) if is_async else world.get()
+        except PolicyError as exc:
+            raised.append(exc)
+            raise
+
+    world: World = with_refresh(granted("a", refresh_token="refresh-1"), on_refresh_token=store)
+
+    with pytest.raises(TokenUnavailableError, match="not_stored"):
+        world.get()
+
+    assert [str(one).startswith("on_refresh_token must not") for one in raised] == [True]
+
+
+def test_listener_may_use_the_profile() -> None:
+    """
+    When something is told of a token, the token is there, the rotation of a refresh token included.
+    """
+    statuses: list[int] = []
+    world: World = with_refresh(
+        granted("a", refresh_token="refresh-1"),
+        on_event=[lambda _event: statuses.append(world.get().status_code)],
+    )
+
+    world.get()
+
+    assert statuses == [200, 200]
 
 
 def test_invalid_grant_ends_it() -> None:
