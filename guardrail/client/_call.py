@@ -30,9 +30,8 @@ class Call:
         self._emit = emit
         self._token: AccessToken | None = None
         self._is_new = False
-        self._is_replayable = is_replayable(
-            request
-        )  # asked now: a transport may have read a stream when it is sent
+        # Asked now: a transport may have read a stream into memory when it is sent.
+        self._is_replayable = is_replayable(request)
 
     def begin(self) -> Landing | None:
         """

@@ -118,6 +118,49 @@ def test_another_token_in_hand_is_tried() -> None:
     assert (len(world.requests), told(world)) == (2, [(True, "invalid_token")])
 
 
+def test_a_late_401_to_an_old_token_is_retried() -> None:
+    """
+    That this origin has had the token renewed just now is no reason to keep the 401 of a call from before.
+    """
+    world = aged()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.headers["authorization"] != "Bearer token-1":
+            return httpx.Response(200)
+        if request.url.path == "/slow":
+            assert world.get("/fast").status_code == 200
+        return httpx.Response(401)
+
+    world.api = answer
+
+    assert world.get("/slow").status_code == 200
+    assert (len(world.requests), told(world)) == (2, [(True, "invalid_token")] * 2)
+
+
+def test_a_401_of_another_origin_renews_nothing() -> None:
+    """
+    Not even where httpx takes the token along: from port 80 to TLS on the same host.
+    """
+    world = World(granted("token-1"))
+    world.get()
+    world.now += AGE
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_plain = request.url.scheme == "http"
+        return (
+            httpx.Response(307, headers={"location": "https://localhost/"})
+            if is_plain
+            else httpx.Response(401)
+        )
+
+    world.api = answer
+    with world.client(follow_redirects=True) as client:
+        assert client.get("http://localhost/").status_code == 401
+
+    assert world.tokens_sent[1:] == ["token-1", "token-1"]
+    assert (len(world.requests), told(world)) == (1, [])
+
+
 def test_a_token_of_this_call_is_kept() -> None:
     """
     A token that was fetched for this very call is not blamed, however long that took.

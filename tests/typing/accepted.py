@@ -3,8 +3,10 @@ What type checkers must accept. Never executed.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, assert_type
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -27,6 +29,8 @@ from guardrail import (
 )
 from guardrail.directory import CachedDirectory, OperatorDirectory, OperatorKey, OperatorRecord
 from guardrail.events import DirectoryFailed, Event, KeySkipped, KeysRotated, StaleKeysUsed
+from guardrail.client import AuthenticationProfile
+from guardrail.events import Event, KeySkipped, KeysRotated, StaleKeysUsed
 
 orders = ServicePackage(
     "orders",
@@ -117,3 +121,22 @@ assert_type(health(GuardrailMiddleware(app)).issuers, tuple[IssuerHealth, ...])
 assert_type(health(app).is_ready, bool)
 assert_type(health(app).issuers[0].age, float | None)
 assert_type(health(app).as_dict(), dict[str, Any])
+
+billing = AuthenticationProfile(
+    issuer="https://login.example.com",
+    client_id="orders-batch",
+    client_secret=lambda: Path("/run/secrets/billing").read_text().strip(),
+    auth_method="client_secret_post",
+    scopes=["invoices:read"],
+    resource="https://billing.example.com",
+    on_event=[listener],
+    http_client=httpx.Client(),
+)
+httpx.Client(auth=billing)
+httpx.AsyncClient(auth=billing)
+
+
+async def by_hand() -> None:
+    assert_type(await billing.token(), str)
+    assert_type(await billing.revoke(), bool)
+    billing.invalidate(await billing.token())

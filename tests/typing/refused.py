@@ -4,6 +4,10 @@ What type checkers must refuse: each line marked ``# refused``. Never executed.
 
 from guardrail import ClientRegistration, Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
 from guardrail.directory import CachedDirectory, OperatorRecord
+import httpx
+
+from guardrail import Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
+from guardrail.client import AuthenticationProfile
 
 ServicePackage("orders", issuer="https://login.example.com")  # refused
 ServicePackage("orders", audience="https://api.example.com")  # refused
@@ -48,3 +52,6 @@ def healthz() -> str:
 
 number: int = healthz()  # refused
 client_id: str = current_operator().client_id  # refused
+AuthenticationProfile("https://login.example.com", client_id="a")  # refused
+AuthenticationProfile(client_id="a", auth_method="client_secret_jwt")  # refused
+AuthenticationProfile(client_id="a", http_client=httpx.AsyncClient())  # refused
