@@ -297,7 +297,7 @@ def test_error_is_an_unavailable_error_with_a_code_of_its_own() -> None:
         pytest.param(httpx.Response(302, headers={"location": ISSUER}), "redirect", id="redirect"),
         pytest.param(httpx.Response(200, text="<html>"), "bad_response", id="no JSON"),
         pytest.param(
-            httpx.Response(200, content=b"{" + b" " * 65_536 + b"}"), "bad_response", id="too large"
+            httpx.Response(200, content=granted().content + b" " * 65_536), "bad_response", id="too large"
         ),
         pytest.param(
             httpx.Response(200, content=gzip.compress(b" " * 90_000), headers={"content-encoding": "gzip"}),
@@ -344,7 +344,7 @@ class Unread(httpx.SyncByteStream):
     ("body", "error"),
     [
         pytest.param(gzip.compress(b"[]" + b" " * 65_000), "bad_response", id="no object"),
-        pytest.param(gzip.compress(b" " * 10_000_000), "bad_response", id="a bomb"),
+        pytest.param(gzip.compress(granted().content + b" " * 10_000_000), "bad_response", id="a bomb"),
         pytest.param(gzip.compress(b"{}")[:-4], "bad_response", id="cut short"),
         pytest.param(b"{}", "bad_response", id="not packed at all"),
         pytest.param(gzip.compress(granted().content), None, id="a token"),
