@@ -71,6 +71,7 @@ def read_private_jwk(jwk: object) -> SigningKey:
         # PyJWT knows "Ed25519" (RFC 9864) by its older name.
         private_key = PyJWK({**jwk, "alg": "EdDSA" if algorithm == "Ed25519" else algorithm}).key
         made = SigningKey(kid, algorithm, public.algorithms[algorithm], private_key)
+        # PyJWT 2.13 takes an Ed25519 key whose halves are of two keys.
         key = made if public.verify(_PROBE, made.sign(_PROBE), algorithm) else None
     if key is None:
         raise PolicyError(f"client_assertion_key must be {_EXAMPLE}; its halves do not belong together")

@@ -3,6 +3,7 @@ An API that answers 401: when the token is renewed, when the request is sent aga
 """
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -60,7 +61,7 @@ async def test_a_401_renews_and_retries_on_an_event_loop() -> None:
 
     assert response.status_code == 200
     assert world.tokens_sent == ["token-1", "token-2"]
-    assert [request.content for request in world.calls] == [b'{"a":1}'] * 2
+    assert [json.loads(request.content) for request in world.calls] == [{"a": 1}] * 2
 
 
 @pytest.mark.parametrize(
