@@ -157,7 +157,7 @@ async def test_the_event_loop_is_not_blocked() -> None:
     assert await task == "shared"
 
 
-def test_a_loop_that_closes_meanwhile_is_no_trouble() -> None:
+def test_a_loop_that_closes_meanwhile_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
     """
     Whoever waited on a closed event loop is not there to be told; the fetch ends as ever.
     """
@@ -175,6 +175,7 @@ def test_a_loop_that_closes_meanwhile_is_no_trouble() -> None:
 
     assert world.get().status_code == 200
     assert len(world.requests) == 1
+    assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
 
 
 async def test_one_probe_after_a_pause() -> None:
