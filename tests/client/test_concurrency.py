@@ -40,6 +40,15 @@ class Gate:
         assert await asyncio.to_thread(self.reached.wait, 20)
 
 
+def threads_have_ended() -> None:
+    """
+    Wait for the threads of fetches.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith("guardrail-token"):
+            thread.join(20)
+
+
 async def test_tasks_share_one_fetch() -> None:
     """
     A hundred tasks that need a token cause one request.
@@ -173,6 +182,7 @@ def test_a_loop_that_closes_meanwhile_is_no_trouble(caplog: pytest.LogCaptureFix
     gate.opened.set()
     world.wait_for("token_fetched")
 
+    threads_have_ended()
     assert world.get().status_code == 200
     assert len(world.requests) == 1
     assert [record for record in caplog.records if record.levelname in {"ERROR", "WARNING"}] == []
@@ -223,9 +233,7 @@ def test_no_thread_is_kept() -> None:
     for number in range(3):
         world.get()
         world.profile.invalidate(f"token-{number + 1}")
-    for thread in threading.enumerate():
-        if thread.name.startswith("guardrail-token"):
-            thread.join(20)
+    threads_have_ended()
     gone = weakref.ref(world.profile)
     world.profile = None  # type: ignore[assignment] # the last reference to it
     gc.collect()
