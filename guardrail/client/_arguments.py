@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
-from .._settings import SCOPE_CHARACTERS, SCOPES_EXAMPLE, names
+from .._scopes import SCOPE_CHARACTERS, SCOPES_EXAMPLE
+from .._settings import names
 from .._shapes import is_object, is_strings
 from .._urls import require_fetchable
 from ..errors import PolicyError

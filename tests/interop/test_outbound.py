@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from guardrail.client import AuthenticationProfile
 
+from guardrail.client import AuthenticationProfile
 from guardrail.errors import TokenUnavailableError
 
 from .api import ProtectedApi

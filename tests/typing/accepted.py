@@ -30,7 +30,6 @@ from guardrail import (
 from guardrail.directory import CachedDirectory, OperatorDirectory, OperatorKey, OperatorRecord
 from guardrail.events import DirectoryFailed, Event, KeySkipped, KeysRotated, StaleKeysUsed
 from guardrail.client import AuthenticationProfile
-from guardrail.events import Event, KeySkipped, KeysRotated, StaleKeysUsed
 
 orders = ServicePackage(
     "orders",

@@ -2,12 +2,11 @@
 What type checkers must refuse: each line marked ``# refused``. Never executed.
 """
 
-from guardrail import ClientRegistration, Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
-from guardrail.directory import CachedDirectory, OperatorRecord
 import httpx
 
-from guardrail import Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
+from guardrail import ClientRegistration, Fetching, GuardrailMiddleware, Issuer, Operator, ServicePackage, current_operator, health, public
 from guardrail.client import AuthenticationProfile
+from guardrail.directory import CachedDirectory, OperatorRecord
 
 ServicePackage("orders", issuer="https://login.example.com")  # refused
 ServicePackage("orders", audience="https://api.example.com")  # refused
