@@ -483,6 +483,7 @@ OVERAGE: Final = [
     ("nothing asked", {}, {}, {}, {}, 200, None),
     ("roles from elsewhere", {}, {"roles": ["clerk"]}, {}, {}, 200, None),
     ("roles from elsewhere, not held", {}, {"roles": ["boss"]}, {}, {}, 403, "role_missing"),
+    ("roles from elsewhere, none there", {}, {"roles": ["boss"]}, {"roles": GONE}, {}, 403, "role_missing"),
     ("roles from groups", {"roles": "groups"}, {"roles": ["boss"]}, {}, {}, 403, "groups_overage"),
     (
         "access groups from groups",
@@ -565,6 +566,15 @@ OVERAGE: Final = [
         {"roles": ["boss"]},
         403,
         "groups_overage",
+    ),
+    (
+        "registration gives other access groups",
+        {"access_groups": "groups"},
+        {"access_groups": ["G"]},
+        BATCH,
+        {"access_groups": []},
+        403,
+        "access_group_missing",
     ),
     (
         "registration gives the access group",

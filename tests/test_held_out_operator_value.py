@@ -136,7 +136,7 @@ def test_nothing_private_is_told(caplog: pytest.LogCaptureFixture) -> None:
         f"{operator}",
         f"{operator!r:>9}",
         repr(operator.token),
-        repr([operator]),
+        repr([operator, operator.claims]),
     ]
     assert refused.code == "role_missing"
     for text in heard + seen:

@@ -119,6 +119,7 @@ def row(id_: str, profile: str, changes: dict[str, Any], expectation: Any) -> An
         row("application", "entra", {"idtyp": "app", "scp": GONE}, {"kind": "service", "scopes": NONE}),
         row("application with scp", "entra", {"idtyp": "app"}, {"kind": "service"}),
         row("neither idtyp nor scp", "entra", {"scp": GONE}, {"kind": "service", "scopes": NONE}),
+        row("null idtyp", "entra", {"idtyp": None}, MALFORMED),
         row("user without scp", "entra", {"idtyp": "user", "scp": GONE}, {"scopes": NONE}),
         row("empty scp is there", "entra", {"scp": ""}, {"scopes": NONE}),
         row(
@@ -203,6 +204,7 @@ def row(id_: str, profile: str, changes: dict[str, Any], expectation: Any) -> An
             {"sub": "Batch2@clients"},
             {"subject": "Batch2@clients", "kind": "service"},
         ),
+        row("array as gty", "auth0", {"gty": ["client-credentials"]}, MALFORMED),
         row("other gty", "auth0", {"gty": "password"}, {}),
         row(
             "clients inside",
