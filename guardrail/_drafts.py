@@ -6,7 +6,10 @@ verifying a signature, and one is made for every token that is verified. So it i
 slots that is not frozen, whose class is then the operator's: the very object, unchanged from there on.
 """
 
-from ._operator import Operator, TokenFacts
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ._operator import Actor, Operator, OperatorKind, TokenFacts
 
 __all__ = ["OperatorDraft", "TokenFactsDraft"]
 
@@ -20,35 +23,32 @@ class OperatorDraft:
 
     __slots__ = Operator.__slots__  # in their order: only then may an object of one class become the other's
 
+    operator_id: str
+    subject: str
+    claims: Mapping[str, Any]
+
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
-        self.kind = "user"
-        self.subject = self.client_id = self.tenant = self.username = self.email = None
+        self.kind: OperatorKind = "user"
+        self.client_id = self.tenant = self.username = self.email = None
         self.scopes = self.roles = self.groups = self.permissions = self._left_out = _NO_NAMES
-        self.access_groups = self.actors = ()
-        self.access_group = self.token = None
+        self.access_groups: tuple[str, ...] = ()
+        self.actors: tuple[Actor, ...] = ()
+        self.access_group: str | None = None
+        self.token: Any = None
         self.groups_overage = False
+
+    def finished(self) -> Operator:
+        """
+        This object, which is the operator from here on.
+        """
+        self.__class__ = Operator  # type: ignore[assignment] # the same slots
+        return cast("Operator", self)
 
 
 class TokenFactsDraft:
     """
-    `TokenFacts` whose fields can still be set, in the order in which they are declared.
+    `TokenFacts` whose fields can still be set. None has a default.
     """
 
     __slots__ = TokenFacts.__slots__
-
-    def __init__(
-        self,
-        token_id: str | None,
-        issued_at: float | None,
-        expires_at: float,
-        auth_time: float | None,
-        acr: str | None,
-        amr: tuple[str, ...],
-    ) -> None:
-        self.token_id = token_id
-        self.issued_at = issued_at
-        self.expires_at = expires_at
-        self.auth_time = auth_time
-        self.acr = acr
-        self.amr = amr

@@ -86,7 +86,7 @@ class OperatorMapping:
             ClaimError: A required claim is missing, or a mapped claim has the wrong shape.
         """
         issuer = claims["iss"]
-        draft: Any = OperatorDraft(issuer)
+        draft = OperatorDraft(issuer)
         self._read(claims, draft)
         for is_service in self._service_tests:
             if is_service(claims, draft):
@@ -100,11 +100,9 @@ class OperatorMapping:
         draft.operator_id = f"{issuer}#{draft.subject}"
         draft.token = read_token_facts(claims, draft.token)
         draft.claims = FrozenClaims(claims)
-        draft.__class__ = Operator
-        operator: Operator = draft
-        return operator
+        return draft.finished()
 
-    def _read(self, claims: Claims, draft: Any) -> None:
+    def _read(self, claims: Claims, draft: OperatorDraft) -> None:
         get = claims.get
         for slot, claim, reader, required in self._texts:
             value = get(claim)
@@ -121,7 +119,7 @@ class OperatorMapping:
             elif required is not None:
                 raise missing(required)
 
-    def _tell_of_overage(self, claims: Claims, draft: Any) -> None:
+    def _tell_of_overage(self, claims: Claims, draft: OperatorDraft) -> None:
         if has_overage(claims):
             draft.groups_overage = True
             # What was not read from another claim either: a list that was read stands.

@@ -41,14 +41,13 @@ def read_token_facts(claims: Claims, token_id: str | None) -> TokenFacts:
     Facts that decide nothing here; one of the wrong type counts as missing, so that step-up fails closed.
     """
     auth_time, acr, amr = claims.get("auth_time"), claims.get("acr"), claims.get("amr")
-    draft: Any = TokenFactsDraft(
-        token_id,
-        claims.get("iat"),
-        claims["exp"],
-        auth_time if auth_time is not None and is_numeric_date(auth_time) else None,
-        acr if isinstance(acr, str) else None,
-        () if amr is None else _strings_of(amr),
-    )
+    draft: Any = TokenFactsDraft()
+    draft.token_id = token_id
+    draft.issued_at = claims.get("iat")
+    draft.expires_at = claims["exp"]
+    draft.auth_time = auth_time if auth_time is not None and is_numeric_date(auth_time) else None
+    draft.acr = acr if isinstance(acr, str) else None
+    draft.amr = () if amr is None else _strings_of(amr)
     draft.__class__ = TokenFacts
     facts: TokenFacts = draft
     return facts
