@@ -7,6 +7,7 @@ grants; here stands what its tokens are worth.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 from ._operator import Operator
@@ -136,11 +137,11 @@ def registrations(value: object, *, are_required: bool = False) -> tuple[ClientR
         raise PolicyError(f"clients must be several ClientRegistration, such as {_EXAMPLE}; got {value!r}")
     if are_required and not several:
         raise PolicyError(f"this profile's tokens are told apart by their client alone: it needs {_EXAMPLE}")
-    by_id = {one.client_id: one for one in several}
-    if len(by_id) < len(several):
-        twice = next(one for one in by_id if [other.client_id for other in several].count(one) > 1)
-        raise PolicyError(f"clients has {twice!r} twice; a client has one ClientRegistration")
-    return tuple(by_id[client_id] for client_id in sorted(by_id))
+    in_order = sorted(several, key=lambda one: one.client_id)
+    for one, next_one in pairwise(in_order):
+        if one.client_id == next_one.client_id:
+            raise PolicyError(f"clients has {one.client_id!r} twice; a client has one ClientRegistration")
+    return tuple(in_order)
 
 
 def _authority(registration: ClientRegistration, operator: Operator) -> dict[str, Any]:
