@@ -7,7 +7,7 @@ Compiled once for an issuer and a service package, since it runs once for every 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ._claim_paths import ABSENT, Read, path_reader
+from ._claim_paths import ABSENT, PathReader, Read, path_reader
 from ._claim_values import Claims, malformed, missing, read_names, read_ordered_names, read_scopes, read_text
 from ._drafts import OperatorDraft
 from ._frozen import FrozenClaims
@@ -53,25 +53,18 @@ class OperatorMapping:
         reads: dict[str, Read] = {field: _READERS.get(field, read_text) for field in paths}
         if profile.audience == "client" and "client_id" not in (replaced or {}):
             reads["client_id"] = _after(profile.client_prefix)
-        readers = {one: path_reader(paths[one], reads[one], audiences=audiences) for one in paths}
         required = {one: str(paths[one][0][0]) for one in profile.required}
-        # Beside the reader stands the claim where the value nearly always is: looking there is enough.
-        first = {one: _first_member(paths[one]) for one in paths}
-        self._texts = tuple(
-            (_SLOT.get(one, one), first[one], readers[one], required.get(one))
-            for one in paths
-            if reads[one] is read_text
-        )
-        self._others = tuple(
+        # The claim where the value nearly always is comes first: looking there is enough then.
+        self._fields = tuple(
             (
-                one,
-                first[one],
+                _SLOT.get(one, one),
+                _first_member(paths[one]),
+                reads[one] is read_text,
                 reads[one],
-                readers[one] if paths[one] != ((first[one],),) else None,
+                _elsewhere(paths[one], reads[one], audiences),
                 required.get(one),
             )
             for one in paths
-            if reads[one] is not read_text
         )
         self._service_tests = service_tests(profile.service_when)
         self._of_groups = tuple(
@@ -103,17 +96,13 @@ class OperatorMapping:
         return draft.finished()
 
     def _read(self, claims: Claims, draft: OperatorDraft) -> None:
-        get = claims.get
-        for slot, claim, reader, required in self._texts:
-            value = get(claim)
-            # If it is no text there, the reader looks at all its places, and judges what it finds.
-            if (isinstance(value, str) and value) or (value := reader(claims)) is not ABSENT:
-                setattr(draft, slot, value)
-            elif required is not None:
-                raise missing(required)
-        for slot, claim, read, elsewhere, required in self._others:
+        for slot, claim, is_text, read, elsewhere, required in self._fields:
             if claim in claims:
-                setattr(draft, slot, read(claims[claim], claim))
+                value = claims[claim]
+                # What `read_text` would find out, without calling it for each of many texts.
+                if not (is_text and isinstance(value, str) and value):
+                    value = read(value, claim)
+                setattr(draft, slot, value)
             elif elsewhere is not None and (value := elsewhere(claims)) is not ABSENT:
                 setattr(draft, slot, value)
             elif required is not None:
@@ -132,6 +121,13 @@ def _first_member(paths: tuple[ProfilePath, ...]) -> Any:
     The first of *paths*, if it is a member of the claims set itself; else None, which no claim is called.
     """
     return paths[0][0] if len(paths[0]) == 1 else None
+
+
+def _elsewhere(paths: tuple[ProfilePath, ...], read: Read, audiences: frozenset[str]) -> PathReader | None:
+    """
+    What looks where `_first_member` of *paths* is not the place; None if there is no other.
+    """
+    return None if paths == ((_first_member(paths),),) else path_reader(paths, read, audiences=audiences)
 
 
 def _after(prefix: str) -> Read:
