@@ -178,8 +178,8 @@ class CacheMachine(RuleBasedStateMachine):
         if known is None or known.answer is None:
             return None
         age = self._age(known)
-        is_stale_and_may_be = self.max_stale > 0 and age <= MAX_AGE + self.max_stale
-        return known.answer if age < MAX_AGE or is_stale_and_may_be else None
+        is_usable = age <= MAX_AGE + self.max_stale
+        return known.answer if is_usable else None
 
     @rule(which=st.integers(0, 5), whom=st.integers(0, 5))
     def cancel_a_request(self, which: int, whom: int) -> None:

@@ -69,9 +69,9 @@ class KeptAnswers:
         answer = self._answers.get(key)
         if answer is None:
             return None
-        age = self._stopwatch.age(answer.asked_at)
-        is_stale_and_may_be = self._max_stale > 0 and age <= self._max_age + self._max_stale
-        return answer.record if age < self._max_age or is_stale_and_may_be else None
+        limit = self._max_age + self._max_stale
+        is_usable = limit > 0 and self._stopwatch.age(answer.asked_at) <= limit
+        return answer.record if is_usable else None
 
     def put(self, key: OperatorKey, answer: Answer) -> None:
         """
