@@ -4,30 +4,27 @@
 
 import argparse
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from .._authorization import authorize
 from .._bearer import extract_token
 from .._catalogue import CATALOGUE, STEPS
-from .._issuer import DEFAULT_ALGORITHMS, PROFILES, Issuer
-from .._key_sets import KeySets
-from .._operator import Operator
-from .._policies import CompiledPolicy, PolicyCompiler
-from .._policy import ServicePackage
+from .._operator import ANONYMOUS, Operator
+from .._policies import CompiledPolicy
+from .._policy import Requirement
 from ..errors import (
     AlgorithmNotAllowedError,
     ClaimError,
     InsufficientScopeError,
-    PolicyError,
     TokenError,
     UnavailableError,
 )
 from ._errors import UsageError
+from ._operator_table import print_operator
+from ._policy_options import add_policy_options, compile_policy, read_file
+from ._sources import sources
 
 # Claims that may be shown: they say nothing of a person.
 _SHOWN: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "typ", "token_use"})
@@ -49,15 +46,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "file", nargs="?", default="-", metavar="FILE", help="the token; - for standard input"
     )
-    parser.add_argument("--issuer", required=True, help="the issuer, exactly as tokens spell it")
-    parser.add_argument("--audience", required=True, action="append", help="this API; may be given again")
-    parser.add_argument("--jwks", metavar="FILE", help="a JWK Set in a file, instead of asking the issuer")
     parser.add_argument(
-        "--scope", default="", help='what the route needs, such as "orders:read orders:write"'
+        "--operator",
+        action="store_true",
+        help="show the operator that the token becomes, field by field, values of its claims included",
     )
-    parser.add_argument("--algorithm", action="append", help=f"default: {', '.join(DEFAULT_ALGORITHMS)}")
-    parser.add_argument("--profile", default="default", choices=PROFILES)
-    parser.add_argument("--leeway", type=float, default=30.0, help="seconds; default: %(default)s")
+    add_policy_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,69 +62,57 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: A file cannot be read, a setting is wrong, or the issuer's keys cannot be had.
     """
-    policy = _policy(options)
-    credentials = b"Bearer " + _read(options.file).strip()
-    outcome = asyncio.run(_decide(policy, credentials))
+    policy = compile_policy(options)
+    credentials = b"Bearer " + read_file(options.file).strip()
+    operator, error = asyncio.run(_decide(policy, credentials))
     # Tested, and not seen: coverage's tracer does not come back from an event loop that used a thread.
-    if isinstance(outcome, UnavailableError):  # pragma: no cover
-        raise UsageError(f"{outcome}; with --jwks FILE no issuer is asked")
-    if isinstance(outcome, TokenError):
-        _print_refusal(outcome)
-        return 1
-    _print_acceptance(outcome)
-    return 0
+    if isinstance(error, UnavailableError):  # pragma: no cover
+        raise UsageError(f"{error}; with --jwks FILE no issuer is asked")
+    _print_steps(None if error is None else step_of(error), unjudged=unjudged_steps(policy.requirement))
+    if error is not None:
+        _print_refusal(error)
+    else:
+        _print_acceptance(operator)
+    if options.operator:
+        _print_operator(operator, policy.requirement)
+    return 0 if error is None else 1
 
 
-async def _decide(policy: CompiledPolicy, credentials: bytes) -> Operator | TokenError | UnavailableError:
+async def _decide(
+    policy: CompiledPolicy, credentials: bytes
+) -> tuple[Operator, TokenError | UnavailableError | None]:
     """
-    The middleware's steps 2 to 4, on a token in hand; a refusal is what was asked for, so it is returned.
+    The middleware's steps 2 to 4, on a token in hand. A refusal is what was asked for, so it is returned,
+    with the operator if there was one by then; else that is anonymous.
     """
+    operator = ANONYMOUS
     try:
         token = extract_token({"type": "http", "headers": [(b"authorization", credentials)]})
         verified = await policy.verifier.authenticate(token)
-        authorize(verified.operator, policy.requirement, now=time.time(), leeway=verified.leeway)
+        operator = verified.operator
+        authorize(operator, policy.requirement, now=time.time(), leeway=verified.leeway)
     except (TokenError, UnavailableError) as error:
-        return error
-    return verified.operator
+        return operator, error
+    return operator, None
 
 
-def _policy(options: argparse.Namespace) -> CompiledPolicy:
+def unjudged_steps(requirement: Requirement) -> frozenset[str]:
     """
-    The policy that the options describe.
+    The steps at which nothing was asked of the token.
     """
-    try:
-        issuer = Issuer(
-            options.issuer,
-            keys=None if options.jwks is None else _read_jwk_set(options.jwks),
-            algorithms=options.algorithm or DEFAULT_ALGORITHMS,
-            profile=options.profile,
-            leeway=options.leeway,
-        )
-        package = ServicePackage("explain", issuer=issuer, audience=options.audience)
-        return PolicyCompiler(key_sets=KeySets()).compile(package.requires(*options.scope.split()))
-    except PolicyError as exc:
-        raise UsageError(str(exc)) from exc
-
-
-def _read_jwk_set(file: str) -> Any:
-    try:
-        return json.loads(_read(file))
-    except ValueError as exc:
-        raise UsageError(f"{file} is not JSON: {exc}") from exc
-
-
-def _read(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as exc:  # the name is not repeated: it may be the token, given by mistake
-        raise UsageError(
-            f"cannot read the file: {exc.strerror}. The token itself is never an argument"
-        ) from exc
+    issuer = requirement.package.issuers[0]
+    is_judged = {
+        "client": bool(issuer.clients) or issuer.unregistered_clients == "refuse",
+        "directory": False,  # it is the application's own, and not asked here
+        "authentication": bool(requirement.acr_values) or requirement.max_age is not None,
+        "scopes": bool(requirement.all_scopes),
+        "operator's rights": bool(requirement.roles) or bool(requirement.access_groups),
+    }
+    return frozenset(step for step, is_one in is_judged.items() if not is_one)
 
 
 def _print_refusal(error: TokenError) -> None:
-    entry, failed = CATALOGUE[error.code], step_of(error)
-    _print_steps(failed)
+    entry = CATALOGUE[error.code]
     print(f"\nrefused with {error.status}: {error.code}")
     print(f"  what   {error}")
     for line in _facts(error):
@@ -173,7 +155,6 @@ def _short(value: object) -> str:
 
 
 def _print_acceptance(operator: Operator) -> None:
-    _print_steps(None)
     print("\naccepted")
     print(f"  kind    {operator.kind}")
     print(f"  client  {_short(operator.client_id)}")
@@ -181,13 +162,24 @@ def _print_acceptance(operator: Operator) -> None:
     print(f"  expires in {(operator.token.expires_at or 0) - time.time():.0f} s")
 
 
-def _print_steps(failed: str | None) -> None:
+def _print_operator(operator: Operator, requirement: Requirement) -> None:
+    if not operator.is_authenticated:
+        print("\nno operator: the token was refused before it became one")
+        return
+    package = requirement.package
+    print("\nthe operator, of token and client registration; a directory may replace its operator_id,")
+    print("access_groups, access_group and roles\n")
+    print_operator(
+        operator, sources(operator, issuer=package.issuers[0], audiences=frozenset(package.audiences))
+    )
+
+
+def _print_steps(failed: str | None, *, unjudged: frozenset[str]) -> None:
     """
-    The road: passed up to *failed*, not reached after it.
+    The road: passed up to *failed*, or *unjudged*, where nothing was asked for; not reached after it.
     """
-    state = "passed"
+    is_reached = True
     for step, what in STEPS.items():
-        if step == failed:
-            state = "FAILED"
-        print(f"{state:<12}{step:<19}{what}")
-        state = "not reached" if state == "FAILED" else state
+        state = "FAILED" if step == failed else "not judged" if step in unjudged else "passed"
+        print(f"{state if is_reached else 'not reached':<12}{step:<19}{what}")
+        is_reached = is_reached and step != failed

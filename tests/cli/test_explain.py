@@ -3,8 +3,8 @@
 """
 
 import io
-import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,11 @@ from guardrail.cli.explain import step_of
 from guardrail.errors import ClaimError
 from guardrail.testing import FakeIssuer
 
+from .explaining import Explain
+
+# Where nothing is asked of a token unless an option does.
+NOT_ASKED = frozenset({"client", "directory", "authentication", "scopes", "operator's rights"})
+
 
 @pytest.fixture(scope="module")
 def fake() -> FakeIssuer:
@@ -23,41 +28,86 @@ def fake() -> FakeIssuer:
 
 
 @pytest.fixture
-def explain(fake: FakeIssuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> "Explain":
+def explain(fake: FakeIssuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Explain:
     return Explain(fake, tmp_path, capsys)
 
 
-class Explain:
+def states(out: str) -> dict[str, str]:
     """
-    Runs the command on a token in a file, offline.
+    The state of each step, as printed.
     """
-
-    def __init__(self, fake: FakeIssuer, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.jwks = directory / "jwks.json"
-        self.jwks.write_text(json.dumps(fake.keys.jwks()))
-        self.token = directory / "token"
-        self.capsys = capsys
-        self.options = [f"--issuer={fake.url}", f"--audience={fake.audience}", f"--jwks={self.jwks}"]
-
-    def __call__(self, token: str, *options: str) -> tuple[int, str, str]:
-        """
-        Exit status, standard output, standard error.
-        """
-        self.token.write_text(token + "\n")
-        status = main(["explain", str(self.token), *self.options, *options])
-        captured = self.capsys.readouterr()
-        return status, captured.out, captured.err
+    return {line[12:31].strip(): line[:12].strip() for line in out.splitlines()[: len(STEPS)]}
 
 
 def test_an_accepted_token_passes_every_step(explain: Explain, fake: FakeIssuer) -> None:
     """
-    All steps passed, exit status 0, and what the operator may do.
+    Everything that can be asked of a token is judged; exit status 0, and what the operator may do.
     """
-    status, out, _ = explain(fake.token(scope="orders:read"), "--scope=orders:read")
+    asked = ["--scope=orders:read", "--client", "test-client", "--role=clerk", "--acr=2", "--max-age=60"]
+    token = fake.token(scope="orders:read", roles=["clerk"], acr="2", auth_time=int(time.time()))
+
+    status, out, _ = explain(token, *asked)
 
     assert status == 0
-    assert [line.split()[0] for line in out.splitlines()[: len(STEPS)]] == ["passed"] * len(STEPS)
+    assert states(out) == {**dict.fromkeys(STEPS, "passed"), "directory": "not judged"}
     assert "scopes  orders:read" in out
+
+
+ASKED = [
+    pytest.param("client", ["--client", "test-client"], id="a registration"),
+    pytest.param("authentication", ["--acr=2"], id="an acr value"),
+    pytest.param("authentication", ["--max-age=60"], id="an age"),
+    pytest.param("scopes", ["--scope=orders:read"], id="a scope"),
+    pytest.param("operator's rights", ["--role=clerk"], id="a role"),
+    pytest.param("operator's rights", ["--access-group=Orders:Clerks"], id="an access group"),
+]
+
+
+@pytest.mark.parametrize(("step", "options"), ASKED)
+def test_a_step_is_judged_when_something_is_asked(
+    explain: Explain, fake: FakeIssuer, step: str, options: list[str]
+) -> None:
+    """
+    Where nothing was asked of the token, nothing is said of it; a directory is never asked here.
+    """
+    token = fake.token(
+        scope="orders:read",
+        roles="clerk",
+        groups="Orders:Clerks",
+        acr="2",
+        auth_time=int(time.time()),
+    )
+
+    _, without, _ = explain(token, "--mapping=access_groups=groups")
+    _, out, _ = explain(token, "--mapping=access_groups=groups", *options)
+
+    assert {one for one, state in states(without).items() if state == "not judged"} == NOT_ASKED
+    assert {one for one, state in states(out).items() if state == "not judged"} == NOT_ASKED - {step}
+    assert states(out)[step] == "passed"
+
+
+REFUSING = [
+    pytest.param(["--unregistered-clients=refuse"], "client", "client_not_allowed", id="no registration"),
+    pytest.param(["--client", "test-client", "enabled=no"], "client", "client_not_allowed", id="disabled"),
+    pytest.param(["--acr=2"], "authentication", "insufficient_authentication", id="acr"),
+    pytest.param(["--max-age=60"], "authentication", "insufficient_authentication", id="age"),
+    pytest.param(["--role=clerk"], "operator's rights", "role_missing", id="role"),
+    pytest.param(["--access-group=a"], "operator's rights", "access_group_missing", id="access group"),
+]
+
+
+@pytest.mark.parametrize(("options", "failed", "code"), REFUSING)
+def test_what_is_asked_may_refuse(
+    explain: Explain, fake: FakeIssuer, options: list[str], failed: str, code: str
+) -> None:
+    """
+    Each of the steps that can be asked for can fail, exit status 1.
+    """
+    status, out, _ = explain(fake.token(), *options)
+
+    assert status == 1
+    assert states(out)[failed] == "FAILED"
+    assert f": {code}\n" in out
 
 
 @pytest.mark.parametrize(
@@ -87,11 +137,10 @@ def test_the_step_that_refuses_is_named(
     """
     status, out, _ = explain(fake.token(**{"scope": "orders:read", **claims}), *options)  # type: ignore[arg-type]
 
-    states = {line[12:31].strip(): line[:12].strip() for line in out.splitlines()[: len(STEPS)]}
     at = list(STEPS).index(failed)
-    expected = ["passed"] * at + ["FAILED"] + ["not reached"] * (len(STEPS) - at - 1)
+    passed = ["not judged" if step in NOT_ASKED else "passed" for step in list(STEPS)[:at]]
     assert status == 1
-    assert list(states.values()) == expected
+    assert list(states(out).values()) == passed + ["FAILED"] + ["not reached"] * (len(STEPS) - at - 1)
     assert f": {code}\n" in out
     assert "  to do  " in out
 
@@ -162,6 +211,9 @@ def test_a_token_given_as_an_argument_is_not_repeated(explain: Explain, fake: Fa
         pytest.param(["--algorithm=HS256"], "asymmetric", id="symmetric"),
         pytest.param(["--leeway=-1"], "leeway", id="leeway"),
         pytest.param(['--scope=a"b'], "scope", id="scope"),
+        pytest.param(["--profile=pega"], "name yours, --client ID", id="a profile that needs clients"),
+        pytest.param(["--mapping=role=roles"], "did you mean 'roles'?", id="no field"),
+        pytest.param(["--client", "one", "--client", "one"], "'one' twice", id="a client twice"),
     ],
 )
 def test_wrong_settings_are_wrong_usage(
