@@ -110,7 +110,11 @@ def _places(path: ProfilePath, operator: Operator, audiences: frozenset[str]) ->
 
 
 def _leads(path: tuple[str, ...], operator: Operator) -> bool:
-    return path_reader((path,), lambda *_: True, audiences=())(operator.claims) is not ABSENT
+    return path_reader((path,), _as_it_is, audiences=())(operator.claims) is not ABSENT
+
+
+def _as_it_is(value: object, _: str) -> object:
+    return value
 
 
 def _spell(path: tuple[str, ...]) -> str:
