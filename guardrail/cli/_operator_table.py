@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from .._operator import Operator, TokenFacts
+from .._shapes import is_iterable, is_sequence
 from ._table import print_table
 
 __all__ = ["print_operator"]
@@ -49,10 +50,9 @@ def _fact(name: str, value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, frozenset | Mapping):
-        value = tuple(sorted(value))
-    if isinstance(value, tuple):
-        return ", ".join(map(ascii, value)) or "none"
+    if is_iterable(value):
+        texts = map(ascii, value)
+        return ", ".join(texts if is_sequence(value) else sorted(texts)) or "none"
     return "none" if value is None else ascii(value)
 
 

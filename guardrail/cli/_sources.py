@@ -15,6 +15,7 @@ from .._mapping_setting import field_paths
 from .._operator import Operator
 from .._profiles import FIELDS, Profile, ProfilePath, load_profile
 from .._registration import ClientRegistration
+from .._shapes import is_sequence
 
 __all__ = ["sources"]
 
@@ -66,7 +67,7 @@ def _from(registration: ClientRegistration, operator: Operator, found: Mapping[s
     """
     What a registration changes: the ceiling for everybody's tokens, the rest for a machine's.
     """
-    changed = {}
+    changed: dict[str, str] = {}
     if registration.scopes is not None:
         changed["scopes"] = f"{found['scopes']}, at most those of the {_REGISTRATION}"
     if operator.kind == "service":
@@ -103,9 +104,12 @@ def _places(path: ProfilePath, operator: Operator, audiences: frozenset[str]) ->
     """
     *path* with each audience of the package that the token names in it, if it has a place for that.
     """
-    aud: Any = operator.claims.get("aud")
-    named = audiences.intersection(aud if isinstance(aud, tuple) else (aud,)) if None in path else ("",)
-    for audience in sorted(named):
+    if None not in path:
+        yield tuple(one for one in path if one is not None)
+        return
+    aud: object = operator.claims["aud"]
+    named = aud if is_sequence(aud) else (aud,)
+    for audience in sorted(one for one in audiences if one in named):
         yield tuple(audience if one is None else one for one in path)
 
 

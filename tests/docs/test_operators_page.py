@@ -160,7 +160,7 @@ def test_the_command_shows_the_operator(
     Path("keys.json").write_text(json.dumps(fake.keys.jwks()))
     [command] = re.findall(r"^guardrail (explain [^`]*?)\n```", PAGE, re.MULTILINE)
 
-    status = main([*shlex.split(command), "--jwks=keys.json"])
+    status = main([*shlex.split(command.replace("\\\n", " ")), "--jwks=keys.json"])
 
     out = capsys.readouterr().out
     assert status == 0

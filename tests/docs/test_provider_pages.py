@@ -160,7 +160,7 @@ def test_the_commands_show_what_the_page_says(
     Path("keys.json").write_text(json.dumps(KEYS.jwks()))
 
     first, second = re.findall(r"^guardrail (explain [^`]*?)\n```", page.text, re.MULTILINE)
-    statuses = [main([*shlex.split(one), "--jwks=keys.json"]) for one in (first, second)]
+    statuses = [main([*shlex.split(one.replace("\\\n", " ")), "--jwks=keys.json"]) for one in (first, second)]
 
     before, after = capsys.readouterr().out.split("credentials")[1:]
     assert statuses == [0, 0]
