@@ -21,7 +21,44 @@ const MARIA = {
   person: { company: 'acme', login: 'maria', mail: 'maria@acme.example' },
 };
 
+/** What other providers put into access tokens, in their shapes, for the profiles named after them. */
+const KEYCLOAK = {
+  typ: 'Bearer',
+  azp: 'storefront',
+  realm_access: { roles: ['default-roles-shop', 'employee'] },
+  resource_access: {
+    'https://api.example.com/keycloak-shaped': { roles: ['planner', 'buyer'] },
+    account: { roles: ['view-profile'] },
+  },
+  groups: ['/emea'],
+  preferred_username: 'maria.k',
+  email: 'maria@acme.example',
+};
+const AUTH0 = { azp: 'storefront', org_id: 'org_acme', permissions: ['approve:orders', 'read:orders'] };
+const OKTA = { ver: 1, cid: 'storefront', uid: '00u1maria', scp: ['openid', 'orders:read'], groups: ['Buyers'] };
+
 export const EXTRA_CLAIMS = {
+  'keycloak-shaped': {
+    maria: KEYCLOAK,
+    'an-id-token': { ...KEYCLOAK, typ: 'ID' },
+    warehouse: {
+      ...KEYCLOAK,
+      azp: 'warehouse',
+      groups: undefined,
+      email: undefined,
+      preferred_username: 'service-account-warehouse',
+    },
+  },
+  'auth0-shaped': {
+    maria: AUTH0,
+    'permissions-in-an-object': { ...AUTH0, permissions: { 'read:orders': true } },
+    warehouse: { azp: 'warehouse', gty: 'client-credentials', permissions: ['read:orders'] },
+  },
+  'okta-shaped': {
+    maria: OKTA,
+    'no-client': { ...OKTA, cid: undefined },
+    warehouse: { ver: 1, cid: 'warehouse', scp: ['orders:read'] },
+  },
   'own-names': {
     maria: MARIA,
     paul: {

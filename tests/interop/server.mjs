@@ -48,6 +48,9 @@ const ACCESS_TOKENS = {
   'own-names': signed('ES256'),
   standard: signed('ES256'),
   delegated: signed('ES256'),
+  'keycloak-shaped': signed('ES256'),
+  'auth0-shaped': signed('ES256'),
+  'okta-shaped': signed('ES256'),
   elsewhere: signed('RS256'), // a good token that the API is not the audience of
   opaque: () => ({ accessTokenFormat: 'opaque' }),
   hs256: () => ({

@@ -55,8 +55,8 @@ def expected_operator(token: str, **fields: Any) -> Operator:
         acr=claims.get("acr"),
         amr=tuple(claims.get("amr", ())),
     )
-    scopes = frozenset({"orders:read"})
-    return Operator(token=facts, claims=freeze(claims), issuer=claims["iss"], scopes=scopes, **fields)
+    fields = {"scopes": frozenset({"orders:read"}), **fields}
+    return Operator(token=facts, claims=freeze(claims), issuer=claims["iss"], **fields)
 
 
 def mirror_for(
@@ -325,3 +325,97 @@ def test_required_mapped_claim_must_be_there(provider: OidcProvider, mirror_of: 
     assert maria.operator_id == f"{provider.issuer}#maria@acme.example"
     assert_challenged(paul, status=401, error="invalid_token")
     assert mirror.heard.refusal_codes() == ["claim_missing"]
+
+
+PERSONS = [
+    pytest.param(
+        "keycloak",
+        {
+            "username": "maria.k",
+            "email": "maria@acme.example",
+            "roles": frozenset({"planner", "buyer"}),
+            "groups": frozenset({"/emea"}),
+        },
+        id="keycloak",
+    ),
+    pytest.param(
+        "auth0",
+        {"tenant": "org_acme", "permissions": frozenset({"approve:orders", "read:orders"})},
+        id="auth0",
+    ),
+    pytest.param(
+        "okta",
+        {
+            "subject": "00u1maria",
+            "username": "maria",
+            "groups": frozenset({"Buyers"}),
+            "scopes": frozenset({"openid", "orders:read"}),
+        },
+        id="okta",
+    ),
+]
+MACHINES = [
+    pytest.param(
+        "keycloak",
+        {"username": "service-account-warehouse", "roles": frozenset({"planner", "buyer"})},
+        id="keycloak",
+    ),
+    pytest.param("auth0", {"permissions": frozenset({"read:orders"})}, id="auth0"),
+    pytest.param("okta", {"username": "warehouse"}, id="okta"),
+]
+
+
+@pytest.mark.parametrize(("profile", "fields"), PERSONS)
+def test_person_of_another_providers_claims(
+    provider: OidcProvider, mirror_of: ServeMirror, profile: str, fields: dict[str, Any]
+) -> None:
+    """
+    A token in the shape of another provider's is read by the profile of that name.
+    """
+    mirror = mirror_for(provider, mirror_of, f"{profile}-shaped", profile=profile)
+    token = person_token(provider, "maria", f"{profile}-shaped")
+
+    operator = mirror.operator(token)
+
+    expected = {"subject": "maria", "client_id": "storefront", "kind": "user", **fields}
+    operator_id = f"{provider.issuer}#{expected['subject']}"
+    assert operator == expected_operator(token, operator_id=operator_id, **expected)
+
+
+@pytest.mark.parametrize(("profile", "fields"), MACHINES)
+def test_machine_of_another_providers_claims(
+    provider: OidcProvider, mirror_of: ServeMirror, profile: str, fields: dict[str, Any]
+) -> None:
+    """
+    A machine's has the mark of a machine that its provider gives it.
+    """
+    mirror = mirror_for(provider, mirror_of, f"{profile}-shaped", profile=profile)
+    token = provider.token(f"{profile}-shaped")
+
+    operator = mirror.operator(token)
+
+    expected = {"subject": "warehouse", "client_id": "warehouse", "kind": "service", **fields}
+    operator_id = f"{provider.issuer}#warehouse"
+    assert operator == expected_operator(token, operator_id=operator_id, **expected)
+
+
+@pytest.mark.parametrize(
+    ("profile", "login", "code"),
+    [
+        pytest.param("keycloak", "an-id-token", "other_token_kind", id="keycloak"),
+        pytest.param("auth0", "permissions-in-an-object", "claims_malformed", id="auth0"),
+        pytest.param("okta", "no-client", "claim_missing", id="okta"),
+    ],
+)
+def test_token_that_its_profile_refuses(
+    provider: OidcProvider, mirror_of: ServeMirror, profile: str, login: str, code: str
+) -> None:
+    """
+    One claim of another value, and that provider's profile refuses the token.
+    """
+    mirror = mirror_for(provider, mirror_of, f"{profile}-shaped", profile=profile)
+
+    response = mirror.get(person_token(provider, login, f"{profile}-shaped"))
+
+    assert_challenged(response, status=401, error="invalid_token")
+    assert mirror.heard.refusal_codes() == [code]
