@@ -30,7 +30,8 @@ def parse_mapping(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         field, separator, claim = pair.partition("=")
         if not separator:
-            raise UsageError(f"{pair!r}: write --mapping FIELD=CLAIM, or a path in JSON: {_PATH_EXAMPLE}")
+            # Not repeated, and so below: what stands in the wrong place may be the token.
+            raise UsageError(f"write --mapping FIELD=CLAIM, or a path in JSON: {_PATH_EXAMPLE}")
         if field in mapping:
             raise UsageError(f'mapping has {field} twice: write one, such as {field}=[["first"], ["second"]]')
         mapping[field] = _json(claim) if claim.startswith("[") else claim
@@ -60,7 +61,6 @@ def parse_registration(words: Sequence[str]) -> ClientRegistration:
 def _argument(pair: str) -> tuple[str, object]:
     key, separator, text = pair.partition("=")
     if key not in _KEYS or not separator:
-        # The word is not repeated where it has no key: it may be the file, and that the token, by mistake.
         raise UsageError(
             'after --client ID write KEY=VALUE, several values as KEY="first second"; '
             f"keys: {', '.join(_KEYS)}. The file stands before --client"

@@ -62,7 +62,12 @@ def _add_issuer_options(parser: argparse.ArgumentParser) -> None:
         help='a client registration, such as: orders-batch operator_id=svc-orders roles="importer reader" '
         "enabled=yes; may be given again, FILE before it",
     )
-    parser.add_argument("--unregistered-clients", default="allow", choices=UNREGISTERED_CLIENTS)
+    parser.add_argument(
+        "--unregistered-clients",
+        default="allow",
+        choices=UNREGISTERED_CLIENTS,
+        help="whether other clients than those of --client may call; default: %(default)s",
+    )
 
 
 def compile_policy(options: argparse.Namespace) -> CompiledPolicy:
