@@ -53,6 +53,10 @@ def _add_issuer_options(parser: argparse.ArgumentParser) -> None:
         help='where a field is read instead, a path in JSON: \'roles=["realm_access", "roles"]\'; '
         "may be given again",
     )
+    _add_client_options(parser)
+
+
+def _add_client_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client",
         action="append",
