@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Without Node the interop tests skip and say so.
 NPM    := $(shell command -v npm 2>/dev/null)
 
-.PHONY: demo test test-frameworks lint bench clean
+.PHONY: demo test test-frameworks lint bench soak clean
 
 # What depends on the frameworks' inner life. The whole suite runs on whatever .venv has.
 FRAMEWORK_TESTS := tests/test_routing.py tests/test_route_table.py tests/test_route_trees.py \
@@ -65,11 +65,20 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 
-bench: $(VENV)/.test
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable . --group bench
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/summary.py
+	$(BIN)/python benchmarks/bench_mapping.py
 	$(BIN)/python benchmarks/bench_import.py
 	$(BIN)/python benchmarks/bench_flood.py
 	$(BIN)/python benchmarks/bench_routing.py
 	$(BIN)/python benchmarks/bench_client.py
+
+soak: $(VENV)/.test
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest tests/interop/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache dist
