@@ -26,7 +26,8 @@ def run(script: str, folder: Path, rounds: int) -> dict[str, Table]:
     The tables of one benchmark.
     """
     result = folder / f"{script.removesuffix('.py')}.json"
-    command = [sys.executable, Path(__file__).with_name(script), "--json", result, "--rounds", str(rounds)]
+    ours = Path(__file__).with_name(script)
+    command = [sys.executable, str(ours), "--json", str(result), "--rounds", str(rounds)]
     subprocess.run(command, check=True)  # noqa: S603 - our own scripts
     tables: dict[str, Table] = json.loads(result.read_text(encoding="utf-8"))["tables"]
     return tables
