@@ -50,7 +50,9 @@ class CompactToken(NamedTuple):
         Raises:
             MalformedTokenError: It is not canonical base64url of a strict JSON object.
         """
-        return _json_object(self.header_part) if self.read_header is None else self.read_header
+        if self.read_header is not None:
+            return self.read_header
+        return _json_object(decode_base64url(self.header_part))
 
 
 def parse_compact(token: bytes, *, known_headers: Container[bytes] = ()) -> CompactToken:
@@ -77,13 +79,10 @@ def parse_compact(token: bytes, *, known_headers: Container[bytes] = ()) -> Comp
         raise MalformedTokenError("the token does not have three parts")
     if len(header_part) > MAX_HEADER_PART_BYTES:
         raise MalformedTokenError("the token's header is too large", code="token_too_large")
-    return CompactToken(
-        header_part,
-        None if header_part in known_headers else _json_object(header_part),
-        _json_object(claims_part),
-        signing_input,
-        decode_base64url(signature_part),
-    )
+    # First what costs least: a broken token need not have its claims read.
+    signature, claims = decode_base64url(signature_part), decode_base64url(claims_part)
+    header = None if header_part in known_headers else _json_object(decode_base64url(header_part))
+    return CompactToken(header_part, header, _json_object(claims), signing_input, signature)
 
 
 def decode_base64url(part: bytes) -> bytes:
@@ -103,8 +102,8 @@ def decode_base64url(part: bytes) -> bytes:
         raise MalformedTokenError("a part of the token is not base64url") from exc
 
 
-def _json_object(part: bytes) -> JSONObject:
+def _json_object(decoded: bytes) -> JSONObject:
     try:
-        return parse_json_object(decode_base64url(part))
+        return parse_json_object(decoded)
     except ValueError as exc:
         raise MalformedTokenError("a part of the token is not a strict JSON object") from exc

@@ -113,7 +113,7 @@ class Judge:
                 return Verdict(policy, verified.operator, None, verified, now)
             except (TokenError, UnavailableError) as error:
                 refused.append(Verdict(policy, error=error))
-        return min(refused, key=_distance)
+        return refused[0] if len(refused) == 1 else min(refused, key=_distance)
 
     async def _authenticate(
         self, policy: CompiledPolicy, token: bytes, digest: bytes, verified: VerifiedToken | None
