@@ -130,13 +130,17 @@ class Road:
         if self._token_protocol is not None:
             judged, scope = take_token(scope, self._token_protocol)
         verdict = await self._judge.decide(policies, judged)
-        is_refused = verdict.error is not None and self._rules.enforce and verdict.is_enforced(policies)
+        error = verdict.error
+        if error is not None and not (self._rules.enforce and verdict.is_enforced(policies)):
+            error = None  # in shadow mode it is only told
         if self._emit is not None:
-            self._tell(self._emit, scope, verdict, found, is_refused=is_refused)
-        if is_refused:
-            await self._refuse(verdict, scope, send)
-            return
-        await self._serve(found, verdict, known, scope, receive, send)
+            self._tell(self._emit, scope, verdict, found, is_refused=error is not None)
+        if error is None:
+            await self._serve(found, verdict, known, scope, receive, send)
+        elif isinstance(error, UnavailableError):
+            await self._refusals.send(unavailable(error), scope, send)
+        else:
+            await self._refusals.send(verdict.policy.challenges.answer(error), scope, send)
 
     async def _serve(
         self, found: Resolved, verdict: Verdict, known: Known, scope: Scope, receive: Receive, send: Send
@@ -155,12 +159,6 @@ class Road:
             await run_socket_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
         else:
             await run_stream_until_expiry(self._app, decision, scope, receive, send, seconds=seconds)
-
-    async def _refuse(self, verdict: Verdict, scope: Scope, send: Send) -> None:
-        if isinstance(verdict.error, UnavailableError):
-            await self._refusals.send(unavailable(verdict.error), scope, send)
-        elif verdict.error is not None:
-            await self._refusals.send(verdict.policy.challenges.answer(verdict.error), scope, send)
 
     def _tell(
         self, emit: Listener, scope: Scope, verdict: Verdict, found: Resolved, *, is_refused: bool

@@ -3,6 +3,8 @@ Serving behind a decision: the operator on the request, the endpoint that answer
 """
 
 import asyncio
+from collections import UserDict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -91,11 +93,12 @@ async def test_the_operator_is_put_over_whatever_stood_there(
 
 
 @pytest.mark.anyio
-async def test_the_rest_of_the_state_stays() -> None:
+@pytest.mark.parametrize("kind", [dict, UserDict], ids=["a dict", "another mapping"])
+async def test_the_rest_of_the_state_stays(kind: Callable[[dict[str, object]], Any]) -> None:
     """
     What the lifespan put into the state is the application's, in the same mapping.
     """
-    state = {"pool": object()}
+    state = kind({"pool": object()})
     scope = http_scope(state=state)
     before = dict(state)
 
@@ -104,7 +107,7 @@ async def test_the_rest_of_the_state_stays() -> None:
 
     await run_decided(app, DECISION, scope, nothing_comes, nothing_is_sent)
 
-    assert state == before | {"operator": ALICE}
+    assert dict(state) == before | {"operator": ALICE}
 
 
 @pytest.mark.anyio
