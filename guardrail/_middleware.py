@@ -157,15 +157,14 @@ class GuardrailMiddleware:
         """
         Serve one ASGI connection.
         """
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        if scope["type"] not in {"http", "websocket"}:
-            raise PolicyError(
-                f"guardrail does not know the ASGI scope type {scope['type']!r}, and lets none pass"
-            )
+        if kind not in {"http", "websocket"}:
+            raise PolicyError(f"guardrail does not know the ASGI scope type {kind!r}, and lets none pass")
         table = self._table or self._compile(scope)
-        if WELL_KNOWN in scope["path"] and scope["type"] == "http":
+        if WELL_KNOWN in scope["path"] and kind == "http":
             document = self._metadata.find(scope)
             if document is not None:
                 await send_metadata(document, scope, send)

@@ -212,20 +212,17 @@ class RouteTable:
         """
         if self.root_path:
             scope = entered(scope, {}, self.root_path)
-        path = route_path_of(scope) if scope.get("root_path") else scope["path"]
+        root_path: str = scope.get("root_path", "")
+        path = route_path_of(scope) if root_path else scope["path"]
         if self.level is None:
-            return self._find_by_prefix(scope, path) or NOT_FOUND
+            is_clear = not root_path or is_root_path_clear(scope, root_path)
+            by_prefix = self.prefixes.find(path, scope.get("raw_path") or b"") if is_clear else None
+            return NOT_FOUND if by_prefix is None else by_prefix
         try:
             return self.level.find(Request(scope, path))
         except ValueError:
             # A path convertor refused its text (int() does, over 4,300 digits): the router would fail on it.
             return NOT_FOUND
-
-    def _find_by_prefix(self, scope: Scope, path: str) -> Resolved | None:
-        root_path: str = scope.get("root_path", "")
-        if root_path and not is_root_path_clear(scope, root_path):
-            return None
-        return self.prefixes.find(path, scope.get("raw_path") or b"")
 
     def declarations(self) -> Iterable[Declaration]:
         """

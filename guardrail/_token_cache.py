@@ -29,12 +29,6 @@ class VerifiedToken(NamedTuple):
     key_set: KeySet
     generation: int
 
-    def stands(self) -> bool:
-        """
-        Whether the keys it was verified under are still those in use.
-        """
-        return self.key_set.holds(self.generation)
-
     def validate(self, now: float) -> None:
         """
         Refuse it once it has expired, or if the clock went back.

@@ -83,11 +83,11 @@ class PackageVerifier:
         verified = self._cache.get((id(self), digest))
         if verified is None:
             return None
-        if not verified.stands():
+        if not verified.key_set.holds(verified.generation):
             self._cache.discard((id(self), digest))
             return None
         try:
-            verified.validate(now)
+            verified.dates.validate(now=now, leeway=verified.leeway)
         except ClaimError:
             self._cache.discard((id(self), digest))
             raise
