@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any, Final, TypeVar, cast
 
@@ -34,10 +34,12 @@ class Declaration:
     Attributes:
         requirement: The requirement, or None for a public endpoint.
         where: The endpoint's name, for messages.
+        by_router: Where a router declared it: the endpoint, and what came of it. None where it did so itself.
     """
 
     requirement: object
     where: str
+    by_router: tuple[_Call, _Call] | None = field(default=None, init=False, repr=False)
 
     @property
     def is_public(self) -> bool:
@@ -129,10 +131,9 @@ def _mark(endpoint: object, declaration: Declaration) -> None:
     try:
         setattr(endpoint, MARK, declaration)
     except (AttributeError, TypeError, ValueError) as exc:
-        message = (
+        raise PolicyError(
             f"{declaration.where} cannot be declared: it takes no attribute; declare a function that calls it"
-        )
-        raise PolicyError(message) from exc
+        ) from exc
 
 
 def _guard(endpoint: _Call, declaration: Declaration) -> _Call:

@@ -3,12 +3,12 @@
 """
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any
 
 from fastapi import APIRouter
 
 from .._alternatives import Alternatives, requirements_of
-from .._declaration import Declaration, declaration_of, declare, endpoint_name, hold, public
+from .._declaration import declaration_of, declare, endpoint_name, hold, public
 from .._policy import Requirement
 from ..errors import PolicyError
 
@@ -16,9 +16,6 @@ __all__ = ["GuardedRouter"]
 
 _Endpoint = Callable[..., Any]
 _Public = Callable[..., object]  # `public`, which is a function
-
-# What routers declared: the endpoint, and what came of it. An endpoint's own declaration is not among them.
-_BY_ROUTERS: Final[dict[Declaration, tuple[_Endpoint, _Endpoint]]] = {}
 
 
 class GuardedRouter(APIRouter):
@@ -94,18 +91,20 @@ class GuardedRouter(APIRouter):
             self._is_including = False
 
     def _declared(self, endpoint: _Endpoint) -> _Endpoint:
-        existing = declaration_of(endpoint)
-        if self._is_including or (existing is not None and existing not in _BY_ROUTERS):
+        if self._is_including:
             return endpoint
+        existing = declaration_of(endpoint)
         if existing is None:
             declared = declare(endpoint, self._requirement)
-            # The declaration was just put there.
-            _BY_ROUTERS[cast("Declaration", declaration_of(declared))] = (endpoint, declared)
+            # On the declaration, so that it lives as long as the endpoint; it is frozen for everyone else.
+            object.__setattr__(declaration_of(declared), "by_router", (endpoint, declared))
             return declared
+        if existing.by_router is None:
+            return endpoint
         # The same function on two paths: it must not matter which router came first.
         if existing.requirement != self._requirement:
             raise PolicyError(f"{endpoint_name(endpoint)} is declared twice: by two routers, and not alike")
-        original, declared = _BY_ROUTERS[existing]
+        original, declared = existing.by_router
         # A partial, a bound method, and what a decorator made of it show the mark, and do something else.
         is_the_same = endpoint is original or endpoint is declared
         return declared if is_the_same else hold(endpoint, existing)
