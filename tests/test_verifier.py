@@ -17,7 +17,13 @@ import pytest
 from guardrail import Issuer, ServicePackage
 from guardrail._jwk import VerificationKey
 from guardrail._keys import KeySet, Selection, VerificationKeys, read_jwk_set
-from guardrail._verifier import MAX_KNOWN_HEADERS, PackageVerifier, TokenCache, VerifiedToken
+from guardrail._verifier import (
+    MAX_KNOWN_HEADERS,
+    PackageVerifier,
+    TokenCache,
+    VerifiedToken,
+    digest_of,
+)
 from guardrail.errors import ClaimError, InvalidTokenError, UnavailableError, UnknownIssuerError
 from guardrail.issuer import SigningKeys
 
@@ -770,6 +776,26 @@ async def test_the_cache_is_bounded() -> None:
     await verifying.authenticate(first)
 
     assert (verified, kept, authority.key_set.verifications) == (3, 3, 4)
+
+
+async def test_a_token_verified_anew_is_a_new_one() -> None:
+    """
+    Its place is the last again: what was verified before it gives way first.
+    """
+    authority, cache = Authority(), TokenCache(2)
+    verifying = verifier(authority, cache=cache)
+    first, second, third = [authority.token(jti=name) for name in ("1", "2", "3")]
+    await verifying.authenticate(first)
+    await verifying.authenticate(second)
+    authority.key_set.is_due = True  # it may be other keys: the entry is not used
+    await verifying.verify(first, digest_of(first))
+    authority.key_set.is_due = False
+    await verifying.authenticate(third)
+    verified = authority.key_set.verifications
+
+    await verifying.authenticate(first)
+
+    assert authority.key_set.verifications == verified
 
 
 async def test_no_token_is_kept() -> None:
