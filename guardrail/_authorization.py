@@ -58,6 +58,10 @@ def _authorize_scopes(operator: Operator, requirement: Requirement) -> None:
             "the token lacks a required scope",
             required=requirement.all_scopes + requirement.any_scopes,
             granted=operator.scopes,
+            lacking=[
+                *(scope for scope in requirement.all_scopes if scope not in granted),
+                *(requirement.any_scopes if lacks_any else ()),
+            ],
         )
 
 

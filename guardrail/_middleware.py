@@ -147,7 +147,7 @@ class GuardrailMiddleware:
         self._refusals = RefusalWriter(refusal_body)
         told = emit if heard else None  # where nobody listens, nothing need be said
         self._road = Road(app, judge=judge, emit=told, refusals=self._refusals, rules=rules)
-        self._is_enforced = enforce
+        self.is_enforced = enforce
         self._has_metadata = resource_metadata
         self._metadata = ResourceMetadata(())
         self._policies: dict[Declaration, tuple[CompiledPolicy, ...]] = {}
@@ -182,7 +182,7 @@ class GuardrailMiddleware:
             await self._road.guarded(found, policies, table.known, scope, receive, send)
 
     def _is_bare_preflight(self, scope: Scope) -> bool:
-        return self._is_enforced and is_preflight(scope) and not header_values(scope, b"authorization")
+        return self.is_enforced and is_preflight(scope) and not header_values(scope, b"authorization")
 
     @property
     def health(self) -> Health:
@@ -190,6 +190,13 @@ class GuardrailMiddleware:
         How the issuers of the application stand; see `guardrail.health`.
         """
         return Health(self.key_sets.health(), is_started=self._table is not None)
+
+    @property
+    def table(self) -> RouteTable | None:
+        """
+        The compiled routes; None before the start.
+        """
+        return self._table
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -223,6 +230,6 @@ class GuardrailMiddleware:
         return table
 
     def _tell_of_shadow_mode(self, packages: Iterable[ServicePackage]) -> None:
-        names_ = [package.name for package in packages if not (self._is_enforced and package.enforce)]
+        names_ = [package.name for package in packages if not (self.is_enforced and package.enforce)]
         if names_:
             _logger.warning("NOT ENFORCED: requests without a valid token are served: %s", ", ".join(names_))

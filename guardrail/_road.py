@@ -193,10 +193,13 @@ def _event(verdict: Verdict, found: Resolved, *, is_enforced: bool) -> Event:
         )
     if error is not None:
         return TokenRefused.of(error, package=package, route=found.route, is_enforced=is_enforced)
+    verified = verdict.verified
     return TokenAccepted(
         issuer=operator.issuer,
         client_id=None if operator.client_id is None else printable(operator.client_id, limit=128),
         operator_kind=operator.kind,
+        operator_id=printable(operator.operator_id, limit=256) if operator.kind == "service" else None,
+        seconds_left=None if verified is None else verified.dates.expires_at - verdict.now,
         package=package,
         route=found.route,
     )

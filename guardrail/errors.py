@@ -13,7 +13,7 @@ GuardrailError
 │   │   ├── MalformedTokenError · AlgorithmNotAllowedError · SignatureError
 │   │   ├── UnknownKeyError · UnknownIssuerError
 │   │   └── ClaimError             .claim  .reason: missing | invalid | mismatch | expired | too_early
-│   ├── InsufficientScopeError     403 insufficient_scope                  .required  .granted
+│   ├── InsufficientScopeError     403 insufficient_scope        .required  .granted  .lacking
 │   ├── OperatorRefusedError       403 operator unknown, disabled, client not allowed, role or group missing
 │   └── InsufficientAuthenticationError   401 insufficient_user_authentication (RFC 9470)
 └── UnavailableError               ours, 503: keys or directory            .code  .retry_after
@@ -266,16 +266,26 @@ class InsufficientScopeError(TokenError):
     Attributes:
         required: The scopes the route asks for.
         granted: The scopes the token has.
+        lacking: Those of *required* that keep the token out; by default, all that are not granted outright.
     """
 
     status = 403
     oauth_error = "insufficient_scope"
     default_code = "insufficient_scope"
 
-    def __init__(self, message: str, *, required: Iterable[str], granted: Iterable[str]) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        required: Iterable[str],
+        granted: Iterable[str],
+        lacking: Iterable[str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.required = tuple(required)
         self.granted = frozenset(granted)
+        missing = (scope for scope in self.required if scope not in self.granted)
+        self.lacking = tuple(missing if lacking is None else lacking)
 
 
 class OperatorRefusedError(TokenError):

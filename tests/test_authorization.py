@@ -3,6 +3,7 @@ Authorization: an operator meets all of a requirement, or is refused with the ri
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,41 @@ def test_operator_without_the_scope_is_refused(one: Operator, requirement: Requi
 
     assert (caught.value.status, caught.value.code) == (403, "insufficient_scope")
     assert caught.value.granted == one.scopes
+
+
+@pytest.mark.parametrize(
+    ("granted", "requirement", "lacking"),
+    [
+        pytest.param({"b"}, ORDERS.requires("a", "b", "c"), ("a", "c"), id="all but one"),
+        pytest.param({"x"}, ORDERS.requires_any("b", "a"), ("b", "a"), id="any of several"),
+        pytest.param({"orders:read"}, IMPLYING.requires("orders:read", "x"), ("x",), id="beside one granted"),
+        pytest.param(
+            {"orders:write"}, IMPLYING.requires("orders:read", "x"), ("x",), id="beside one implied"
+        ),
+        pytest.param(
+            {"x"},
+            replace(ORDERS.requires_any("x", "y"), all_scopes=("a",)),
+            ("a",),
+            id="one of several is there",
+        ),
+        pytest.param(
+            {"a"},
+            replace(ORDERS.requires_any("x", "y"), all_scopes=("a",)),
+            ("x", "y"),
+            id="none of several is there",
+        ),
+    ],
+)
+def test_refusal_says_which_scopes_are_lacking(
+    granted: set[str], requirement: Requirement, lacking: tuple[str, ...]
+) -> None:
+    """
+    Those that keep the token out: not what is granted, nor what that implies.
+    """
+    with pytest.raises(InsufficientScopeError) as caught:
+        judge(operator(*granted), requirement)
+
+    assert caught.value.lacking == lacking
 
 
 @pytest.mark.parametrize(

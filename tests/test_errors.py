@@ -243,6 +243,16 @@ def test_insufficient_scope_says_what_was_required_and_granted() -> None:
     assert (error.required, error.granted) == (("b", "a"), frozenset({"c"}))
 
 
+def test_insufficient_scope_says_what_is_lacking() -> None:
+    """
+    By default what is required and not granted; whoever knows of implied scopes says it.
+    """
+    by_default = InsufficientScopeError("m", required=["b", "a", "c"], granted=["a"])
+    said = InsufficientScopeError("m", required=["b", "a", "c"], granted=["a"], lacking=iter(["c"]))
+
+    assert (by_default.lacking, said.lacking) == (("b", "c"), ("c",))
+
+
 def test_undeclared_routes_are_all_listed() -> None:
     """
     Every undeclared route is named at once, one line each.

@@ -709,10 +709,11 @@ async def test_an_acceptance_is_told() -> None:
     """
     The event says who called what: names of ours, and the verified client.
     """
-    fake, heard = new_issuer(), list[Event]()
-    app = guarded(package(fake).requires(), path="/orders/{order_id}", on_event=[heard.append])
+    clock, heard = Clock(), list[Event]()
+    fake = new_issuer(clock=clock)
+    app = guarded(package(fake).requires(), path="/orders/{order_id}", on_event=[heard.append], clock=clock)
 
-    await ask(app, "/orders/7", token=fake.token(client_id="web"))
+    await ask(app, "/orders/7", token=fake.token(client_id="web", expires_in=40.0))
 
     fetched, accepted = heard
     assert isinstance(fetched, KeysFetched)
@@ -722,7 +723,39 @@ async def test_an_acceptance_is_told() -> None:
         issuer=fake.url,
         client_id="web",
         operator_kind="user",
+        seconds_left=40.0,
     )
+
+
+@pytest.mark.parametrize("passed", [0.0, 40.0, 41.5, 69.0])
+async def test_an_acceptance_says_how_long_the_token_had_left(passed: float) -> None:
+    """
+    Until its *exp*, whether it is new or remembered; below zero, its leeway let it in.
+    """
+    clock, heard = Clock(), list[Event]()
+    fake = new_issuer(clock=clock)
+    app = guarded(package(fake).requires(), on_event=[heard.append], clock=clock)
+    token = fake.token(expires_in=40.0)
+    await ask(app, token=token)
+    clock.now += passed
+
+    response = await ask(app, token=token)
+
+    assert response.status_code == 200
+    assert [one.seconds_left for one in heard if isinstance(one, TokenAccepted)] == [40.0, 40.0 - passed]
+
+
+async def test_an_acceptance_without_a_token_says_no_seconds() -> None:
+    """
+    Where a test stands in for a token there is none to expire.
+    """
+    fake, heard = new_issuer(), list[Event]()
+    app = guarded(package(fake).requires(), on_event=[heard.append])
+
+    with as_operator():
+        await ask(app)
+
+    assert [one.seconds_left for one in heard if isinstance(one, TokenAccepted)] == [None]
 
 
 async def test_a_hostile_client_id_is_escaped_and_shortened() -> None:
@@ -750,14 +783,23 @@ async def test_a_hostile_client_id_is_escaped_and_shortened() -> None:
 
 async def test_a_client_acting_as_itself_is_told_as_a_service() -> None:
     """
-    A token whose subject is its client is a service's (R120).
+    A token whose subject is its client is a service's (R120), and says which; a user's does not say whose.
     """
     fake, heard = new_issuer(), list[Event]()
     app = guarded(package(fake).requires(), on_event=[heard.append])
+    hostile = "\x1b[31m\r\n" + "é" * 200
 
-    await ask(app, token=fake.token(sub="batch", client_id="batch"))
+    for subject in ("batch", hostile, "alice@example.com"):
+        client = "web" if "@" in subject else subject
+        await ask(app, token=fake.token(sub=subject, client_id=client))
 
-    assert [event.operator_kind for event in heard if isinstance(event, TokenAccepted)] == ["service"]
+    first, second, user = (event for event in heard if isinstance(event, TokenAccepted))
+    assert (first.operator_kind, first.operator_id) == ("service", f"{fake.url}#batch")
+    assert second.operator_id is not None
+    assert second.operator_id.startswith(f"{fake.url}#\\x1b[31m\\x0d\\x0a\\xe9")
+    assert (second.operator_id.isascii(), len(second.operator_id)) == (True, 256)
+    assert (user.operator_kind, user.operator_id) == ("user", None)
+    assert "alice" not in repr(user)
 
 
 async def test_an_acceptance_is_told_before_the_endpoint_runs() -> None:
@@ -797,6 +839,20 @@ async def test_a_refusal_is_told_with_what_it_was_about() -> None:
     assert about_key.kid is not None
     assert about_key.kid.startswith("\\x1b[31m\\x0d\\x0a\\xe9")
     assert len(about_key.kid) <= 64
+
+
+async def test_a_refusal_for_scopes_is_told_with_those_that_lack() -> None:
+    """
+    Names of the declaration, never of the token; nothing of the kind where it is another refusal.
+    """
+    fake, heard = new_issuer(), list[Event]()
+    app = guarded(package(fake).requires("a", "b", "c"), on_event=[heard.append])
+
+    await ask(app, token=fake.token(scope="x b"))
+    await ask(app)
+
+    lacking = [event.scopes_lacking for event in heard if isinstance(event, TokenRefused)]
+    assert lacking == [("a", "c"), ()]
 
 
 async def test_an_outage_is_told() -> None:

@@ -5,7 +5,7 @@ What became of requests.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import ClaimError, TokenError, UnknownKeyError
+from ..errors import ClaimError, InsufficientScopeError, TokenError, UnknownKeyError
 from ._event import Event, printable
 
 __all__ = ["DirectoryUnavailable", "KeysUnavailable", "PlainHttpUsed", "TokenAccepted", "TokenRefused"]
@@ -22,6 +22,10 @@ class TokenAccepted(Event):
         issuer: The issuer that was verified.
         client_id: The calling client, as the verified token names it.
         operator_kind: ``user`` or ``service``.
+        operator_id: A service's operator, escaped and shortened. None for a user: no event says who a person
+            is. `guardrail.mcp.TokenVerifier` says neither this nor the next.
+        seconds_left: Seconds until the token's *exp*, negative for one that its leeway let in; None where
+            there is no token.
     """
 
     name: ClassVar[str] = "guardrail.token_accepted"
@@ -31,6 +35,8 @@ class TokenAccepted(Event):
     issuer: str
     client_id: str | None
     operator_kind: str
+    operator_id: str | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,8 @@ class TokenRefused(Event):
         detail: A sentence for a log; it quotes nothing of the token.
         claim: The claim concerned, or None.
         kid: The key ID concerned, escaped and shortened, or None.
+        scopes_lacking: Scopes that the route needs and the token has not, in the declaration's order; where
+            one of several is needed, all of them.
         is_enforced: False where the request was served all the same, without an operator: ``enforce=False``.
     """
 
@@ -58,6 +66,7 @@ class TokenRefused(Event):
     detail: str
     claim: str | None = None
     kid: str | None = None
+    scopes_lacking: tuple[str, ...] = ()
     is_enforced: bool = True
 
     @classmethod
@@ -74,6 +83,7 @@ class TokenRefused(Event):
             detail=str(error),
             claim=error.claim if isinstance(error, ClaimError) else None,
             kid=None if kid is None else printable(kid),
+            scopes_lacking=error.lacking if isinstance(error, InsufficientScopeError) else (),
             is_enforced=is_enforced,
         )
 
