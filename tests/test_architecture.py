@@ -28,7 +28,7 @@ STOREYS: dict[str, int] = {
     "_challenge": 3, "_policies": 3, "_judge": 3, "_refusal": 3, "_resource_metadata": 3, "_subprotocol": 3,
     "_serving": 3, "_expiry": 3, "_road": 3, "_openapi": 3,
     "_middleware": 4, "_middleware_settings": 4, "_inspection": 4, "_readiness": 4,
-    "": 5, "fastapi": 5, "mcp": 5, "client": 5, "issuer": 5, "testing": 5, "cli": 5,
+    "": 5, "fastapi": 5, "mcp": 5, "client": 5, "issuer": 5, "testing": 5, "cli": 5, "status": 5,
 }  # fmt: skip
 
 OWN_ROW: dict[str, set[str]] = {
@@ -210,6 +210,7 @@ def test_await_stays_where_io_is() -> None:
         "_key_fetches",
         "_key_sets",
         "_readiness",
+        "status",
         "_source",
         "_fetch",
         "_keys",

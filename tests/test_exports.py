@@ -16,7 +16,18 @@ import guardrail
 PACKAGE = Path(guardrail.__file__).parent
 PUBLIC_MODULES = [
     f"guardrail{name}"
-    for name in ("", ".client", ".errors", ".directory", ".events", ".fastapi", ".issuer", ".testing", ".cli")
+    for name in (
+        "",
+        ".client",
+        ".errors",
+        ".directory",
+        ".events",
+        ".fastapi",
+        ".issuer",
+        ".status",
+        ".testing",
+        ".cli",
+    )
 ]
 EXTRAS = [
     pytest.param("guardrail.mcp", "mcp", id="guardrail.mcp"),

@@ -1,0 +1,48 @@
+"""
+What sections are made of: a heading, a table of cells, and badges, whose words say it without their colour.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._markup import Markup, fill, joined
+
+__all__ = ["badge", "section"]
+
+
+def section(
+    report: Mapping[str, Any],
+    name: str,
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    empty: str = "Nothing yet.",
+) -> Markup:
+    """
+    A heading and a table; on a narrow screen the style makes a card of each row, labelled by *heads*.
+    """
+    head = joined(fill('<th scope="col" role="columnheader">{}</th>', one) for one in heads)
+    body = joined(fill('<tr role="row">{}</tr>', joined(map(_cell, heads, row))) for row in rows)
+    table = (
+        fill(
+            '<table role="table" aria-labelledby="{}"><thead role="rowgroup"><tr role="row">{}</tr></thead>'
+            '<tbody role="rowgroup">{}</tbody></table>',
+            name,
+            head,
+            body,
+        )
+        if rows
+        else fill("<p>{}</p>", empty)
+    )
+    left_out = report["forgotten"].get(name, 0)
+    note = fill("<p>Left out, as seen longest ago: {}.</p>", f"{left_out:,}") if left_out else ""
+    return fill('<section><h2 id="{}">{}</h2>{}{}</section>', name, title, table, note)
+
+
+def _cell(head: str, value: object) -> Markup:
+    return fill('<td role="cell" data-label="{}"><div>{}</div></td>', head, value)
+
+
+def badge(kind: str, text: str) -> Markup:
+    return fill('<span class="badge {}">{}</span>', kind, text)
