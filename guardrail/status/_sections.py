@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ._markup import Markup, fill, joined
-from ._table import badge, section
+from ._table import Section, badge, contents, section
 from ._words import duration
 
 __all__ = ["sections"]
@@ -20,16 +20,20 @@ def sections(report: Mapping[str, Any]) -> Iterator[Markup]:
     """
     All of them, as what a person on call asks first.
     """
+    made = [
+        _notices(report),
+        _issuers(report),
+        _packages(report),
+        _refusals(report),
+        _clients(report),
+        _scopes(report),
+        _operators(report),
+        _outbound(report),
+        _routes(report),
+    ]
     yield _summary(report)
-    yield _notices(report)
-    yield _refusals(report)
-    yield _issuers(report)
-    yield _packages(report)
-    yield _routes(report)
-    yield _clients(report)
-    yield _scopes(report)
-    yield _operators(report)
-    yield _outbound(report)
+    yield contents(made)
+    yield from (one.content for one in made)
 
 
 def _summary(report: Mapping[str, Any]) -> Markup:
@@ -49,23 +53,23 @@ def _summary(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _notices(report: Mapping[str, Any]) -> Markup:
+def _notices(report: Mapping[str, Any]) -> Section:
     rows = [
         (one["about"], one["cause"], one["fix"], f"{one['count']:,}", _ago(one)) for one in report["notices"]
     ]
-    if not rows:
-        return Markup("")
     heads = ("About", "What happened", "What to do", "Times", "Last")
-    return section(report, "notices", "Notices", heads, rows)
+    return section(report, "notices", "Notices", heads, rows, empty="None.")
 
 
-def _refusals(report: Mapping[str, Any]) -> Markup:
+def _refusals(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             joined((_ago(one), _clock_time(report["now"] - one["seconds_ago"])), _BREAK),
             f"{one['count']:,}",
             joined((one["package"], fill("<code>{}</code>", one["route"])), _BREAK),
-            joined((fill("{} <code>{}</code>", one["status"], one["code"]), *_shadow(one)), _BREAK),
+            joined(
+                (fill('{} <code class="word">{}</code>', one["status"], one["code"]), *_shadow(one)), _BREAK
+            ),
             joined((one["cause"], *_facts(one)), _BREAK),
             one["fix"],
         )
@@ -93,7 +97,7 @@ def _facts(refusal: Mapping[str, Any]) -> Iterator[Markup]:
         yield fill("<small>lacking {}</small>", lacking)
 
 
-def _issuers(report: Mapping[str, Any]) -> Markup:
+def _issuers(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             joined((one["issuer"], *([] if one["is_required"] else ["not required"])), _BREAK),
@@ -115,7 +119,7 @@ def _refresh(expires_in: float | None) -> str:
     return f"in {duration(expires_in)}" if expires_in > 0 else "with the next request"
 
 
-def _packages(report: Mapping[str, Any]) -> Markup:
+def _packages(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             joined((one["package"], *_mode(one)), _BREAK),
@@ -123,7 +127,10 @@ def _packages(report: Mapping[str, Any]) -> Markup:
             joined(one.get("audiences", ()), _BREAK),
             f"{one['accepted']:,}",
             joined(
-                (fill("{} <code>{}</code>", f"{count:,}", code) for code, count in one["refused"].items()),
+                (
+                    fill('{} <code class="word">{}</code>', f"{count:,}", code)
+                    for code, count in one["refused"].items()
+                ),
                 _BREAK,
             )
             or "none",
@@ -141,7 +148,7 @@ def _mode(package: Mapping[str, Any]) -> Iterable[Markup]:
     return (badge("warning", words),)
 
 
-def _routes(report: Mapping[str, Any]) -> Markup:
+def _routes(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             fill("<code>{} {}</code>", one["methods"], one["path"]),
@@ -155,7 +162,7 @@ def _routes(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _clients(report: Mapping[str, Any]) -> Markup:
+def _clients(report: Mapping[str, Any]) -> Section:
     ordered = sorted(report["clients"], key=lambda one: -one["nearly_expired"])
     rows = [
         (
@@ -173,7 +180,7 @@ def _clients(report: Mapping[str, Any]) -> Markup:
     return section(report, "clients", "Clients and the life left in their tokens", heads, rows)
 
 
-def _scopes(report: Mapping[str, Any]) -> Markup:
+def _scopes(report: Mapping[str, Any]) -> Section:
     ordered = sorted(report["scopes"], key=lambda one: -one["lacking"])
     rows = [
         (
@@ -190,7 +197,7 @@ def _scopes(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _operators(report: Mapping[str, Any]) -> Markup:
+def _operators(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             one["kind"] + "s" if one["operator_id"] is None else fill("<code>{}</code>", one["operator_id"]),
@@ -204,7 +211,7 @@ def _operators(report: Mapping[str, Any]) -> Markup:
     return section(report, "operators", "Operators", ("Operator", "Kind", "Issuer", "Accepted", "Last"), rows)
 
 
-def _outbound(report: Mapping[str, Any]) -> Markup:
+def _outbound(report: Mapping[str, Any]) -> Section:
     rows = [
         (
             fill("<code>{}</code>", one["client_id"]),
@@ -242,8 +249,10 @@ def _clock_time(seconds: float) -> Markup:
     When something was, as a log has it.
     """
     when = datetime.fromtimestamp(seconds, UTC)
-    return fill('<small><time datetime="{}">{}</time></small>', f"{when:%FT%TZ}", f"{when:%T} UTC")
+    return fill(
+        '<small class="when"><time datetime="{}">{}</time></small>', f"{when:%FT%TZ}", f"{when:%T} UTC"
+    )
 
 
-def _ago(one: Mapping[str, Any]) -> str:
-    return f"{duration(one['seconds_ago'])} ago"
+def _ago(one: Mapping[str, Any]) -> Markup:
+    return fill('<span class="when">{} ago</span>', duration(one["seconds_ago"]))

@@ -2,12 +2,30 @@
 What sections are made of: a heading, a table of cells, and badges, whose words say it without their colour.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ._markup import Markup, fill, joined
 
-__all__ = ["badge", "section"]
+__all__ = ["Section", "badge", "contents", "section"]
+
+
+class Section(NamedTuple):
+    """
+    A part of the page, and where it is on it.
+    """
+
+    name: str
+    title: str
+    content: Markup
+
+
+def contents(sections: Iterable[Section]) -> Markup:
+    """
+    Links to *sections*.
+    """
+    links = joined(fill('<li><a href="#{}">{}</a></li>', one.name, one.title) for one in sections)
+    return fill('<nav aria-label="On this page"><ul>{}</ul></nav>', links)
 
 
 def section(
@@ -18,7 +36,7 @@ def section(
     rows: Sequence[Sequence[object]],
     *,
     empty: str = "Nothing yet.",
-) -> Markup:
+) -> Section:
     """
     A heading and a table; on a narrow screen the style makes a card of each row, labelled by *heads*.
     """
@@ -37,7 +55,8 @@ def section(
     )
     left_out = report["forgotten"].get(name, 0)
     note = fill("<p>Left out, as seen longest ago: {}.</p>", f"{left_out:,}") if left_out else ""
-    return fill('<section><h2 id="{}">{}</h2>{}{}</section>', name, title, table, note)
+    made = fill('<section><h2 id="{}">{}</h2>{}{}</section>', name, title, table, note)
+    return Section(name, title, made)
 
 
 def _cell(head: str, value: object) -> Markup:

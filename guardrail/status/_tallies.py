@@ -103,7 +103,7 @@ class PackageTally:
         self.refused[code] = self.refused.get(code, 0) + 1
         self.not_enforced += not is_enforced
 
-    def as_dict(self, _now: float) -> dict[str, Any]:
+    def as_dict(self, now: float) -> dict[str, Any]:  # noqa: ARG002 - as all tallies have it
         """
         What there is; the most frequent refusals first.
         """

@@ -20,7 +20,7 @@ NOTICES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     StaleKeysUsed.name: (
         "Tokens were judged by keys past their lifetime, because this issuer cannot be had.",
-        "Look at the issuer's last error above.",
+        "Look at the issuer's last failure, among the issuers.",
     ),
     RefetchBudgetSpent.name: (
         "Unknown key IDs are refused without asking this issuer, which was asked often enough.",
