@@ -3,11 +3,18 @@ What sections are made of: a heading, a table of cells, and badges, whose words 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ._markup import Markup, fill, joined
 
 __all__ = ["Section", "badge", "contents", "section"]
+
+
+# Roles said, because a style that makes cards of rows may take the table's own away.
+_TABLE: Final = (
+    '<table role="table" aria-labelledby="{}"><thead role="rowgroup"><tr role="row">{}</tr></thead>'
+    '<tbody role="rowgroup">{}</tbody></table>'
+)
 
 
 class Section(NamedTuple):
@@ -42,17 +49,7 @@ def section(
     """
     head = joined(fill('<th scope="col" role="columnheader">{}</th>', one) for one in heads)
     body = joined(fill('<tr role="row">{}</tr>', joined(map(_cell, heads, row))) for row in rows)
-    table = (
-        fill(
-            '<table role="table" aria-labelledby="{}"><thead role="rowgroup"><tr role="row">{}</tr></thead>'
-            '<tbody role="rowgroup">{}</tbody></table>',
-            name,
-            head,
-            body,
-        )
-        if rows
-        else fill("<p>{}</p>", empty)
-    )
+    table = fill(_TABLE, name, head, body) if rows else fill("<p>{}</p>", empty)
     left_out = report["forgotten"].get(name, 0)
     note = fill("<p>Left out, as seen longest ago: {}.</p>", f"{left_out:,}") if left_out else ""
     made = fill('<section><h2 id="{}">{}</h2>{}{}</section>', name, title, table, note)
