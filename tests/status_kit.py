@@ -94,8 +94,8 @@ def one_of_each(text: str = "x") -> list[Event]:
     """
     Every event that the page says something about, with *text* wherever there is any.
     """
-    outbound = {"client_id": text, "token_host": text}
-    place = {"package": text, "route": text}
+    outbound: dict[str, Any] = {"client_id": text, "token_host": text}
+    place: dict[str, Any] = {"package": text, "route": text}
     return [
         accepted(**place, issuer=text, client_id=text, operator_kind="service", operator_id=text),
         refused("unknown_key", **place, detail=text, kid=text, claim=text),

@@ -24,6 +24,7 @@ from status_kit import (
     ISSUER,
     Clock,
     accepted,
+    fetched,
     guarded_app,
     new_issuer,
     one_of_each,
@@ -36,6 +37,7 @@ from guardrail import GuardrailMiddleware, ServicePackage, any_of, public
 from guardrail._alternatives import Alternatives
 from guardrail._declaration import Declaration
 from guardrail.errors import MiddlewareMissingError, PolicyError
+from guardrail.events import TokenFetchFailed
 from guardrail.status import StatusBoard, status_app, status_page
 from guardrail.status._words import duration, needs
 
@@ -175,6 +177,38 @@ async def test_nothing_of_a_token_is_shown() -> None:
     parts = {part for token in tokens for part in token.split(".")}
     secrets = parts | {"alice", "bob", "private-scope", "private-audience"}
     assert [one for one in secrets if one in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("alive", "seconds", "shown"),
+    [
+        pytest.param(True, 30.0, "<div>4 min</div>", id="time left"),
+        pytest.param(True, 300.0, "expired", id="none left"),
+        pytest.param(False, 30.0, "no token", id="no token"),
+    ],
+)
+async def test_tokens_for_calls_of_ours_have_their_time_left(alive: bool, seconds: float, shown: str) -> None:
+    """
+    What failed last is beside it, and when it will be tried again.
+    """
+    monotonic = Clock()
+    board = StatusBoard(monotonic=monotonic)
+    failure = TokenFetchFailed(
+        client_id="orders-batch",
+        token_host="login.example.com",
+        trigger="aging",
+        error="http_5xx",
+        permanent=False,
+        retry_after=400.0,
+        token_alive=alive,
+    )
+    tell(board, fetched(duration=0.0), failure)
+    monotonic.now = seconds
+
+    page = (await ask(guarded_app(package_of(new_issuer()), board), headers=HTML)).text
+
+    table = page[page.index('<h2 id="outbound">') : page.index('<h2 id="routes">')]
+    assert all(text in table for text in (shown, "1; now: http_5xx", f"in {duration(400.0 - seconds)}"))
 
 
 async def test_before_the_start_there_is_a_page_too() -> None:

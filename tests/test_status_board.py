@@ -32,7 +32,7 @@ from guardrail.events import (
 from guardrail.status import StatusBoard
 from guardrail.status._board import MAX_ENTRIES, MAX_REFUSALS
 
-OUTBOUND = {"client_id": "orders-batch", "token_host": "login.example.com"}
+OUTBOUND: dict[str, Any] = {"client_id": "orders-batch", "token_host": "login.example.com"}
 
 
 def board_at(now: float = 0.0) -> tuple[StatusBoard, Clock]:
