@@ -50,6 +50,25 @@ def test_orders_api(monkeypatch: pytest.MonkeyPatch) -> None:
     assert write.status_code == 403
 
 
+def test_status_page() -> None:
+    """
+    The page is open and empty; its data needs the scope, and tells of the request that was refused.
+    """
+    namespace = example("status_page.py")
+
+    with TestClient(namespace["app"]) as client:
+        page = client.get("/status", headers={"accept": "text/html"})
+        without = client.get("/status/data")
+        with as_operator(scopes=["orders:read"]):
+            other, served = client.get("/status/data"), client.get("/orders")
+        with as_operator(scopes=["status:read"]):
+            data = client.get("/status/data").json()
+
+    assert [one.status_code for one in (page, without, other, served)] == [200, 401, 403, 200]
+    assert [one["code"] for one in data["refusals"]] == ["insufficient_scope", "missing_token"]
+    assert {one["scope"]: one["lacking"] for one in data["scopes"]} == {"orders:read": 0, "status:read": 1}
+
+
 def test_starlette_api() -> None:
     """
     Classes, single methods, mounts, static files and background tasks are each guarded as declared.

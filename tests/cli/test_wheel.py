@@ -44,7 +44,7 @@ def test_the_wheel_holds_what_is_no_module(wheel: Path) -> None:
     }
     assert profiles
     assert profiles <= set(names)
-    assert "guardrail/py.typed" in names
+    assert {"guardrail/py.typed", "guardrail/status/page.css", "guardrail/status/page.js"} <= set(names)
     assert len(names) == len(set(names))
     assert example == (CHECKOUT / "examples" / "orders_api.py").read_bytes()
 
