@@ -3,11 +3,10 @@ The sections of the status page.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from ._markup import Markup, fill, joined
-from ._table import Section, badge, contents, section
+from ._table import Section, ago, badge, clock_time, contents, section
 from ._words import duration
 
 __all__ = ["sections"]
@@ -55,7 +54,7 @@ def _summary(report: Mapping[str, Any]) -> Markup:
 
 def _notices(report: Mapping[str, Any]) -> Section:
     rows = [
-        (one["about"], one["cause"], one["fix"], f"{one['count']:,}", _ago(one)) for one in report["notices"]
+        (one["about"], one["cause"], one["fix"], f"{one['count']:,}", ago(one)) for one in report["notices"]
     ]
     heads = ("About", "What happened", "What to do", "Times", "Last")
     return section(report, "notices", "Notices", heads, rows, empty="None.")
@@ -64,7 +63,7 @@ def _notices(report: Mapping[str, Any]) -> Section:
 def _refusals(report: Mapping[str, Any]) -> Section:
     rows = [
         (
-            joined((_ago(one), _clock_time(report["now"] - one["seconds_ago"])), _BREAK),
+            joined((ago(one), clock_time(report["now"] - one["seconds_ago"])), _BREAK),
             f"{one['count']:,}",
             joined((one["package"], fill("<code>{}</code>", one["route"])), _BREAK),
             joined(
@@ -171,7 +170,7 @@ def _clients(report: Mapping[str, Any]) -> Section:
             f"{one['count']:,}",
             badge("warning", f"{one['nearly_expired']:,}") if one["nearly_expired"] else "0",
             "unknown" if one["least_seconds_left"] is None else f"{one['least_seconds_left']:.0f} s",
-            _ago(one),
+            ago(one),
         )
         for one in ordered
     ]
@@ -204,7 +203,7 @@ def _operators(report: Mapping[str, Any]) -> Section:
             one["kind"],
             one["issuer"],
             f"{one['count']:,}",
-            _ago(one),
+            ago(one),
         )
         for one in report["operators"]
     ]
@@ -242,17 +241,3 @@ def _left(seconds: float | None) -> str | Markup:
     if seconds is None:
         return badge("bad", "no token")
     return duration(seconds) if seconds else badge("warning", "expired")
-
-
-def _clock_time(seconds: float) -> Markup:
-    """
-    When something was, as a log has it.
-    """
-    when = datetime.fromtimestamp(seconds, UTC)
-    return fill(
-        '<small class="when"><time datetime="{}">{}</time></small>', f"{when:%FT%TZ}", f"{when:%T} UTC"
-    )
-
-
-def _ago(one: Mapping[str, Any]) -> Markup:
-    return fill('<span class="when">{} ago</span>', duration(one["seconds_ago"]))

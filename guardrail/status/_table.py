@@ -3,11 +3,13 @@ What sections are made of: a heading, a table of cells, and badges, whose words 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from ._markup import Markup, fill, joined
+from ._words import duration
 
-__all__ = ["Section", "badge", "contents", "section"]
+__all__ = ["Section", "ago", "badge", "clock_time", "contents", "section"]
 
 
 # Roles said, because a style that makes cards of rows may take the table's own away.
@@ -61,4 +63,24 @@ def _cell(head: str, value: object) -> Markup:
 
 
 def badge(kind: str, text: str) -> Markup:
+    """
+    A word that stands out: *kind* is ``good``, ``warning`` or ``bad``.
+    """
     return fill('<span class="badge {}">{}</span>', kind, text)
+
+
+def clock_time(seconds: float) -> Markup:
+    """
+    When something was, as a log has it.
+    """
+    when = datetime.fromtimestamp(seconds, UTC)
+    return fill(
+        '<small class="when"><time datetime="{}">{}</time></small>', f"{when:%FT%TZ}", f"{when:%T} UTC"
+    )
+
+
+def ago(one: Mapping[str, Any]) -> Markup:
+    """
+    How long ago something was last.
+    """
+    return fill('<span class="when">{} ago</span>', duration(one["seconds_ago"]))
