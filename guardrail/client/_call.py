@@ -19,7 +19,16 @@ class Call:
     What happens to one request, step by step: `begin`, `sent`, and, while that gives something, `renewed`.
     """
 
-    __slots__ = ("_client_id", "_emit", "_is_new", "_is_replayable", "_request", "_source", "_token")
+    __slots__ = (
+        "_client_id",
+        "_emit",
+        "_is_new",
+        "_is_replayable",
+        "_may_repeat",
+        "_request",
+        "_source",
+        "_token",
+    )
 
     def __init__(
         self, request: httpx.Request, source: TokenSource, *, client_id: str, emit: Listener
@@ -31,7 +40,7 @@ class Call:
         self._token: AccessToken | None = None
         self._is_new = False
         # Asked now: a transport may have read a stream into memory when it is sent.
-        self._is_replayable = is_replayable(request)
+        self._is_replayable = self._may_repeat = is_replayable(request)
 
     def begin(self) -> Landing | None:
         """
@@ -78,6 +87,8 @@ class Call:
         token = self._token
         if token is None or not is_rejection(response, self._request, token):
             return False
+        # RFC 9110 §15.4.4: a POST that a redirect made a GET has been done, and would be done twice.
+        self._may_repeat = self._is_replayable and response.request.method == self._request.method
         reason = self._source.reject(token, origin_of(self._request.url), is_new=self._is_new)
         if reason is not None:
             return self._tell(reason, is_retried=False)
@@ -111,7 +122,8 @@ class Call:
 
     def _tell(self, reason: str, *, is_retried: bool) -> bool:
         if reason == "invalid_token" and not self._is_replayable:
-            reason, is_retried = "streamed_body", False
+            reason = "streamed_body"
+        is_retried = is_retried and self._may_repeat
         self._emit(
             TokenRejected(
                 client_id=self._client_id,
