@@ -13,7 +13,7 @@ from .._json import parse_json_object
 from .._settings import MAX_SECONDS
 from ._failures import OAUTH_ERRORS, Failure, description_of, retry_after_of
 
-__all__ = ["Grant", "Reply", "read_answer"]
+__all__ = ["Grant", "Reply", "pause_of", "read_answer"]
 
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _DIGITS: Final = re.compile(r"[0-9]+", re.ASCII)
@@ -29,11 +29,13 @@ class Reply:
         status: The status code.
         headers: Its fields.
         body: The body; None if it was larger than we read, or packed in a way we cannot read.
+        secrets: What was sent, and is not told if it comes back.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def read_answer(reply: Reply, *, wall_clock: Callable[[], float]) -> Grant | Fai
         return Failure(
             "redirect",
             f"the answer is a redirect, status {reply.status}",
-            retry_after=_pause(reply, wall_clock),
+            retry_after=pause_of(reply, wall_clock=wall_clock),
         )
     return _refusal(reply, wall_clock)
 
@@ -84,14 +86,17 @@ def _refusal(reply: Reply, wall_clock: Callable[[], float]) -> Failure:
     return Failure(
         error=named if isinstance(named, str) and named in OAUTH_ERRORS else by_status,
         detail=f"status {reply.status}",
-        description=description_of(document.get("error_description")),
+        description=description_of(document.get("error_description"), secrets=reply.secrets),
         permanent=is_client_error
         and reply.status not in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS),
-        retry_after=_pause(reply, wall_clock),
+        retry_after=pause_of(reply, wall_clock=wall_clock),
     )
 
 
-def _pause(reply: Reply, wall_clock: Callable[[], float]) -> float:
+def pause_of(reply: Reply, *, wall_clock: Callable[[], float]) -> float:
+    """
+    The seconds that an answer asks to be left alone; zero if it does not.
+    """
     return retry_after_of(reply.headers.get("retry-after"), wall_clock=wall_clock)
 
 

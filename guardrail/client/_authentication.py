@@ -14,7 +14,14 @@ from urllib.parse import quote_plus
 from ..errors import PolicyError
 from ._assertion import SigningKey, client_assertion, read_private_jwk
 
-__all__ = ["AUTH_METHODS", "AuthMethod", "ClientAuthentication", "Credentials", "chosen_method"]
+__all__ = [
+    "AUTH_METHODS",
+    "AuthMethod",
+    "ClientAuthentication",
+    "Credentials",
+    "chosen_method",
+    "is_encodable",
+]
 
 AuthMethod = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 AUTH_METHODS: Final[tuple[str, ...]] = get_args(AuthMethod)
@@ -29,10 +36,12 @@ class Credentials:
     Attributes:
         form: Parameters of the body.
         headers: Header fields.
+        secrets: What of it must not be told.
     """
 
     form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +74,20 @@ class ClientAuthentication:
         """
         client_id = self.client_id
         if self.method == "client_secret_basic":
-            return Credentials(headers={"authorization": _basic(client_id, self._current_secret())})
+            secret = self._current_secret()
+            encoded = _basic(client_id, secret)
+            return Credentials(headers={"authorization": f"Basic {encoded}"}, secrets=(secret, encoded))
         if self.method == "client_secret_post":
-            return Credentials((("client_id", client_id), ("client_secret", self._current_secret())))
+            secret = self._current_secret()
+            form = (("client_id", client_id), ("client_secret", secret))
+            return Credentials(form, secrets=(secret,))
         if self.method == "private_key_jwt":
             assertion = client_assertion(
                 self._current_key(), client_id=client_id, audience=audience, wall_clock=self.wall_clock
             )
             # RFC 7521 §4.2: client_id is optional, and some servers look for the client by it.
             form = (("client_id", client_id), ("client_assertion_type", ASSERTION_TYPE))
-            return Credentials((*form, ("client_assertion", assertion)))
+            return Credentials((*form, ("client_assertion", assertion)), secrets=(assertion,))
         return Credentials((("client_id", client_id),))
 
     def _current_secret(self) -> str:
@@ -86,26 +99,29 @@ class ClientAuthentication:
 
 def require_secret(name: str, value: object) -> str:
     """
-    *value*, if it is text that can be sent.
+    *value*, given or returned by what was given, if it is text that can be sent.
 
     Raises:
         PolicyError: It is not. The message has its type and nothing more.
     """
-    if not isinstance(value, str) or not value or not _is_unicode(value):
+    if not isinstance(value, str) or not value or not is_encodable(value):
         raise PolicyError(
             f"{name} must be a non-empty string, or a callable that returns one; got {type(value).__name__}"
         )
     return value
 
 
-def _is_unicode(value: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in value)  # half of a pair cannot be encoded
+def is_encodable(value: str) -> bool:
+    """
+    Whether there is UTF-8 for it: there is none for half of a surrogate pair.
+    """
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _basic(client_id: str, secret: str) -> str:
     # RFC 6749 §2.3.1: both are form-encoded before they are joined, or a ":" in them would move the border.
     joined = f"{quote_plus(client_id)}:{quote_plus(secret)}"
-    return "Basic " + base64.b64encode(joined.encode("ascii")).decode("ascii")
+    return base64.b64encode(joined.encode("ascii")).decode("ascii")
 
 
 def chosen_method(method: str | None, *, has_secret: bool, has_key: bool) -> AuthMethod:

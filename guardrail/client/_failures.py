@@ -3,7 +3,7 @@ Why there is no token: one closed set of reasons, and what each of them means fo
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -87,14 +87,22 @@ class AttemptError(Exception):
         self.failure = failure
 
 
-def description_of(text: object) -> str | None:
+def description_of(text: object, *, secrets: Iterable[str] = ()) -> str | None:
     """
     A server's *error_description* made safe to log: what is not printable ASCII is left out.
+
+    None of it is kept if it says back one of *secrets*, which what was left out may have interrupted.
     """
     if not isinstance(text, str):
         return None
-    kept = "".join(char for char in text if " " <= char <= "~")
+    kept = _printable(text)
+    if any(secret in kept for secret in map(_printable, secrets) if secret):
+        return None
     return kept[:MAX_DESCRIPTION] or None
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text if " " <= char <= "~")
 
 
 def retry_after_of(value: str | None, *, wall_clock: Callable[[], float]) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ._authentication import require_secret
 
-__all__ = ["OUR_PARAMETERS", "TokenRequest"]
+__all__ = ["OUR_PARAMETERS", "SECRET_PARAMETERS", "TokenRequest"]
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 §2.1
 ACCESS_TOKEN_TYPE: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 §3
@@ -29,6 +29,8 @@ OUR_PARAMETERS: Final = frozenset(
         "subject_token_type",
     }
 )
+# Those of a grant that must not be told.
+SECRET_PARAMETERS: Final = frozenset({"refresh_token", "subject_token"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

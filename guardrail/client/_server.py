@@ -9,12 +9,15 @@ import errno
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Final, TypeVar
+from urllib.parse import quote_plus
 
 import httpx
 
+from .._discovery import ClientEndpoints
 from ..errors import PolicyError
 from ._answers import Grant, Reply, read_answer
 from ._authentication import ClientAuthentication
@@ -22,7 +25,7 @@ from ._deadline import Deadline
 from ._endpoints import Endpoints
 from ._exchange import Connection, http_client, send
 from ._failures import TIMEOUT, AttemptError, Failure
-from ._grants import TokenRequest
+from ._grants import SECRET_PARAMETERS, TokenRequest
 
 __all__ = ["AuthorizationServer"]
 
@@ -67,7 +70,7 @@ class AuthorizationServer:
         """
 
         def ask(conversation: "_Conversation") -> Grant | Failure:
-            url = self.endpoints.find(conversation.get).token
+            url = self._find(conversation).token
             # Made at every request, so that a rotated secret is seen, a new assertion sent.
             reply = conversation.post(url, lambda: self._token_request.form(refresh_token))
             return read_answer(reply, wall_clock=self._authentication.wall_clock)
@@ -79,7 +82,7 @@ class AuthorizationServer:
         The revocation endpoint, or None if there is none. Blocks, for *timeout* at most, if it must be asked
         for.
         """
-        return self._converse(lambda conversation: self.endpoints.find(conversation.get).revocation)
+        return self._converse(lambda conversation: self._find(conversation).revocation)
 
     def revoke(self, url: str, tokens: Form) -> bool:
         """
@@ -96,6 +99,9 @@ class AuthorizationServer:
             return all(reply.status == HTTPStatus.OK for reply in replies)
 
         return self._converse(ask) is True
+
+    def _find(self, conversation: "_Conversation") -> ClientEndpoints:
+        return self.endpoints.find(conversation.get, wall_clock=self._authentication.wall_clock)
 
     def _converse(self, ask: Callable[["_Conversation"], Result]) -> Result | Failure:
         connection, until = Connection(), time.monotonic() + self._timeout
@@ -153,7 +159,7 @@ class _Conversation:
         """
         try:
             credentials = self._authentication.credentials(self._endpoints.audience)
-            parameters = (*form(), *credentials.form)
+            grant = form()
         except PolicyError as exc:
             raise AttemptError(
                 Failure(
@@ -163,14 +169,16 @@ class _Conversation:
         except Exception as exc:  # noqa: BLE001 - the application's callable; what it says may hold a secret
             detail = f"a callable of the profile raised {type(exc).__name__}"
             raise AttemptError(Failure("credentials", detail)) from None
-        return send(
+        reply = send(
             self._client,
             url,
-            form=parameters,
+            form=(*grant, *credentials.form),
             headers=credentials.headers,
             until=self._until,
             connection=self._connection,
         )
+        sent = (*credentials.secrets, *(value for name, value in grant if name in SECRET_PARAMETERS))
+        return replace(reply, secrets=(*sent, *map(quote_plus, sent)))  # a server may quote the form, too
 
 
 def _words_for(exc: Exception) -> str:
