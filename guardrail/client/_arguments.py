@@ -14,7 +14,7 @@ from .._shapes import is_object, is_strings
 from .._urls import require_fetchable
 from ..errors import PolicyError
 from ._assertion import SigningKey, read_private_jwk
-from ._authentication import ClientAuthentication, chosen_method, require_secret
+from ._authentication import ClientAuthentication, chosen_method, is_encodable, require_secret
 from ._endpoints import Endpoints
 from ._grants import ACCESS_TOKEN_TYPE, OUR_PARAMETERS, TokenRequest
 
@@ -115,7 +115,9 @@ def token_request(
         resources=_resources(resource),
         extra=_extra(extra_params),
         subject_token=None if subject_token is None else _secret("subject_token", subject_token),
-        subject_token_type=_require_text("subject_token_type", subject_token_type or ACCESS_TOKEN_TYPE),
+        subject_token_type=_require_text(
+            "subject_token_type", ACCESS_TOKEN_TYPE if subject_token_type is None else subject_token_type
+        ),
     )
 
 
@@ -154,12 +156,14 @@ def _extra(values: object) -> Mapping[str, str]:
         return {}
     if not is_object(values) or not is_strings([*values, *values.values()]) or "" in values:
         raise PolicyError(f"{example}; got {type(values).__name__}")  # its values may be secrets
+    found = {name: str(value) for name, value in values.items()}
+    for name, value in found.items():
+        if not is_encodable(name + value):
+            raise PolicyError(f"{example}; extra_params[{name!r}] has half of a surrogate pair")
     ours = sorted(OUR_PARAMETERS & set(values))
     if ours:
         raise PolicyError(f"extra_params must not name what the profile sends itself: {', '.join(ours)}")
-    for name, value in values.items():
-        require_secret(f"extra_params[{name!r}]", value or "empty is fine")
-    return {name: str(value) for name, value in values.items()}
+    return found
 
 
 def hooks(refresh_token: object, on_refresh_token: object, subject_token: object) -> None:
@@ -172,7 +176,7 @@ def hooks(refresh_token: object, on_refresh_token: object, subject_token: object
     if refresh_token is not None and subject_token is not None:
         raise PolicyError("give refresh_token or subject_token, not both: each is a grant of its own")
     if refresh_token is not None:
-        require_secret("refresh_token", refresh_token)
+        _require_refresh_token(refresh_token)
     if on_refresh_token is None:
         return
     if refresh_token is None:
@@ -180,6 +184,12 @@ def hooks(refresh_token: object, on_refresh_token: object, subject_token: object
     if not callable(on_refresh_token):
         raise PolicyError("on_refresh_token must be callable, with the new refresh token as its one argument")
     _synchronous("on_refresh_token", on_refresh_token)
+
+
+def _require_refresh_token(value: object) -> None:
+    # Not a callable: the authorization server's next one replaces it.
+    if not isinstance(value, str) or not value or not is_encodable(value):
+        raise PolicyError(f"refresh_token must be a non-empty string; got {type(value).__name__}")
 
 
 def seconds(value: object) -> float:
