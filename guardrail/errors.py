@@ -333,7 +333,8 @@ class TokenUnavailableError(UnavailableError):
         error: Why. The authorization server's *error* if it is a code of RFC 6749 §5.2 or RFC 8693 §2.2.2, or
             ``http_4xx``, ``http_5xx``, ``timeout``, ``connect``, ``redirect``, ``bad_response``; or, ours,
             ``credentials`` (a callable of the profile raised) and ``not_stored`` (*on_refresh_token* did).
-        error_description: What the server said about it: printable ASCII, at most 200 characters; or None.
+        error_description: What the server said about it: printable ASCII, at most 200 characters; or None, as
+            when it said back a secret that it was sent.
         retry_after: Seconds until a token will be asked for again; None: never by this profile.
         permanent: Whether asking again as it is cannot help.
     """
