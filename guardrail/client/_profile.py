@@ -4,7 +4,6 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from functools import partial
 
 import httpx
 
@@ -18,7 +17,6 @@ from ._call import Call
 from ._flight import Flight
 from ._life import AccessToken
 from ._refresh import RefreshTokens
-from ._revocation import revoke
 from ._server import AuthorizationServer
 from ._source import TokenSource
 
@@ -112,7 +110,7 @@ class AuthenticationProfile(httpx.Auth):
         require_callables(clock=clock)
         self._emit = dispatcher(listeners(on_event))
         self._client_id = client_id
-        self._server = AuthorizationServer(
+        server = AuthorizationServer(
             endpoints,
             authentication,
             token_request,
@@ -120,7 +118,7 @@ class AuthenticationProfile(httpx.Auth):
             http_client=http_client,
         )
         self._source = TokenSource(
-            self._server,
+            server,
             RefreshTokens(refresh_token, on_refresh_token),
             client_id=client_id,
             clock=clock,
@@ -181,8 +179,7 @@ class AuthenticationProfile(httpx.Auth):
             PolicyError: There is no revocation endpoint. Nothing is forgotten.
         """
         flight: Flight[bool | None] = Flight()
-        work = partial(revoke, self._source, self._server, client_id=self._client_id, emit=self._emit)
-        flight.begin(work, otherwise=lambda: False)
+        flight.begin(self._source.revoke, otherwise=lambda: False)
         is_confirmed = await flight.wait_async()
         if is_confirmed is None:
             raise PolicyError("the authorization server has no revocation endpoint: give revocation_url")

@@ -17,6 +17,7 @@ from ..events import (
     RefreshTokenRotated,
     TokenFetched,
     TokenFetchFailed,
+    TokenRevoked,
 )
 from ._answers import Grant
 from ._failures import Failure
@@ -68,6 +69,13 @@ class TokenSource:
         The host tokens come from, for events.
         """
         return self._server.endpoints.host
+
+    @property
+    def _who(self) -> dict[str, str]:
+        """
+        What all events have.
+        """
+        return {"client_id": self._client_id, "token_host": self.token_host}
 
     def obtain(self) -> AccessToken | Landing:
         """
@@ -133,7 +141,23 @@ class TokenSource:
         with self._lock:
             self._life.drop(value, gap="invalidated")
 
-    def take(self) -> tuple[tuple[str, str], ...]:
+    def revoke(self) -> bool | None:
+        """
+        Revoke the tokens in hand (RFC 7009), and forget them whatever the answer. Blocks.
+
+        Returns:
+            Whether the server confirmed it; None if there is nowhere to ask, and nothing is forgotten then.
+        """
+        url = self._server.find_revocation()
+        if url is None:
+            return None
+        tokens = self._take()
+        is_confirmed = isinstance(url, str) and self._server.revoke(url, tokens)
+        if is_confirmed and tokens:
+            self._emit(TokenRevoked(**self._who))
+        return is_confirmed
+
+    def _take(self) -> tuple[tuple[str, str], ...]:
         """
         Forget the tokens in hand, and return them, each with its type hint. Blocks while a fetch runs.
         """
@@ -158,7 +182,7 @@ class TokenSource:
             return self._land_failure(answer, trigger, now)
         landed = self._land(answer, trigger, asked_at=asked_at, now=now)
         if is_rotated:
-            self._emit(RefreshTokenRotated(client_id=self._client_id, token_host=self.token_host))
+            self._emit(RefreshTokenRotated(**self._who))
         return landed
 
     def _land(self, grant: Grant, trigger: Trigger, *, asked_at: float, now: float) -> Next:
@@ -170,12 +194,11 @@ class TokenSource:
             ends_outage = self._life.succeeded(token)
             self._rejections.settled(now, is_renewed=True)
             self._landing = None
-        who = {"client_id": self._client_id, "token_host": self.token_host}
-        self._emit(TokenFetched(**who, trigger=trigger, lifetime=lifetime, duration=now - asked_at))
+        self._emit(TokenFetched(**self._who, trigger=trigger, lifetime=lifetime, duration=now - asked_at))
         if grant.lifetime is None:
-            self._emit(LifetimeUnknown(**who))
+            self._emit(LifetimeUnknown(**self._who))
         if ends_outage:
-            self._emit(CircuitClosed(**who))
+            self._emit(CircuitClosed(**self._who))
         return Next(token)
 
     def _ask(self) -> tuple[Grant | Failure, bool]:
@@ -202,10 +225,9 @@ class TokenSource:
             retry_after, is_alive = self._life.retry_after(now), self._life.is_alive(now)
             self._rejections.settled(now, is_renewed=False)
             self._landing = None
-        who = {"client_id": self._client_id, "token_host": self.token_host}
         self._emit(
             TokenFetchFailed(
-                **who,
+                **self._who,
                 trigger=trigger,
                 error=failure.error,
                 permanent=failure.permanent,
@@ -214,5 +236,5 @@ class TokenSource:
             )
         )
         if opens:
-            self._emit(CircuitOpened(**who))
+            self._emit(CircuitOpened(**self._who))
         return Next(failure=failure, retry_after=retry_after)

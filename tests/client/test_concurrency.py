@@ -331,7 +331,7 @@ def test_no_thread_for_a_request_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
     If the second of two threads cannot be had, it is an outage like any other.
     """
     world = World()
-    server = world.profile._server
+    server = world.profile._source._server
     no_thread(monkeypatch)
 
     answer = server.request_token(None)
