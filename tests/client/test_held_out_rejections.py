@@ -349,6 +349,24 @@ def test_a_way_there_and_back_renews_nothing(party: Party) -> None:
     assert party.token_requests == []
 
 
+def test_an_upgrade_to_https_is_another_origin(party: Party) -> None:
+    """
+    httpx keeps credentials from http to https on one host; a 401 of that other origin renews nothing.
+    """
+    scene = aged(party)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.scheme == "http":
+            return httpx.Response(307, headers={"location": "https://localhost/api"})
+        return httpx.Response(401, headers={"www-authenticate": INVALID})
+
+    with httpx.Client(auth=scene.profile, transport=httpx.MockTransport(answer)) as client:
+        response = client.get("http://localhost/api", follow_redirects=True)
+
+    assert (response.status_code, response.request.url.scheme) == (401, "https")
+    assert party.token_requests == []
+
+
 def test_a_redirect_on_the_same_origin_takes_the_token_along(party: Party) -> None:
     """
     There the token is at home, and a 401 blames it.
